@@ -1,0 +1,228 @@
+//! The running program: start, serve, stop.
+//!
+//! Start: lock the state directory, open and repair the journal, bind every port, start one thread for each core, say
+//! that all is ready. Stop, in this order: refuse new connections, let calls under way end (at most `grace_secs`),
+//! close what is left, write the journal to its end. A second signal skips the waiting.
+
+mod assemble;
+mod core;
+mod listen;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::admin::{self, Health};
+use crate::audit::{EventKind, Journal, JournalError, PolicyRecord, Recovery, StartRecord};
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::model::Secret;
+use crate::store::{StateDir, StateError};
+
+/// The program cannot start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The journal cannot be opened.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A port cannot be listened on.
+    #[error("cannot listen on {address} for {what}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The gate, or the admin listener.
+        what: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A thread, a runtime or a signal handler cannot be made.
+    #[error("the system refuses what the program needs")]
+    System(#[from] io::Error),
+    /// The ready file cannot be written.
+    #[error("cannot write the ready file {}", path.display())]
+    ReadyFile {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A core's thread ended by a fault.
+    #[error("a core stopped by a fault of the program")]
+    CoreLost,
+}
+
+/// What runs and where, as the ready file and the first log line say it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Ready {
+    /// The process id.
+    pub pid: u32,
+    /// The admin listener.
+    pub admin: String,
+    /// Each gate's address.
+    pub gates: BTreeMap<String, String>,
+}
+
+/// How the program is asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// Not at all.
+    Running,
+    /// Calls under way may end.
+    Drain,
+    /// At once.
+    Abort,
+}
+
+/// Runs the gates until `stop` is ready; `again` is asked from then on, and ends the waiting for calls under way.
+///
+/// `text` is the configuration's text, of which the journal keeps a keyed digest. `ready` is called once all listen.
+///
+/// # Errors
+/// If the program cannot start, or a core is lost.
+pub fn run<S, A>(
+    config: Config,
+    text: &str,
+    ready: impl FnOnce(&Ready) -> Result<(), AppError>,
+    signals: impl FnOnce() -> io::Result<(S, A)>,
+) -> Result<(), AppError>
+where
+    S: Future<Output = ()>,
+    A: Future<Output = ()>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let state = StateDir::open(&config.state)?;
+    let key = match &config.token_id_key {
+        Some(key) => crate::model::TokenIdKey::new(key),
+        None => state.token_id_key()?,
+    };
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    let metrics = Arc::new(assemble::metrics(&config, cores));
+    let fingerprint = key.fingerprint();
+    let start = StartRecord {
+        stream: state.stream(),
+        token_key: &fingerprint,
+        guarantee: config.guarantee,
+        catalogues: config.gates.iter().map(|gate| (gate.vendor.name(), gate.catalogue.version())).collect(),
+    };
+    let listeners = listen::bind_all(&config, cores)?;
+    let (journal, recovery) = Journal::open(&config.audit, &start, Arc::clone(&metrics.journal))?;
+    report_recovery(&recovery);
+    let policy_id = key.identify(&Secret::new(text.as_bytes())).to_string();
+    let (grace, admin_tls) = (config.grace, config.admin.tls.clone());
+    let ready_text = Ready {
+        pid: std::process::id(),
+        admin: listeners.admin.local_addr()?.to_string(),
+        gates: listeners.gates.iter().map(|gate| (gate.name.clone(), gate.address.to_string())).collect(),
+    };
+    let assembled = assemble::assemble(config, key, &metrics);
+    let snapshot = assembled.snapshots.load_full();
+    journal.append(EventKind::PolicyLoaded, |out| {
+        let gates = snapshot.gates.iter();
+        let record = PolicyRecord {
+            time: Timestamp::now(),
+            generation: snapshot.generation,
+            id: &policy_id,
+            gates: gates
+                .map(|gate| {
+                    (gate.name.as_str(), gate.vendor.name(), gate.rules.mode.as_str(), gate.destination.as_str())
+                })
+                .collect(),
+        };
+        record.write(out);
+    });
+    drop(snapshot);
+    let (stop, stopping) = watch::channel(Stop::Running);
+    let aborting = Arc::new(AtomicBool::new(false));
+    let threads = core::start(&assembled, listeners.gates, &journal, &metrics, &aborting, &stopping)?;
+    let health = Arc::new(Health::new(Arc::clone(&metrics)));
+    let result = runtime.block_on(async {
+        let (stop_asked, abort_asked) = signals()?;
+        let admin = admin::serve(listeners.admin, admin_tls, Arc::clone(&health))?;
+        let admin = tokio::spawn(admin);
+        ready(&ready_text)?;
+        tracing::info!(admin = ready_text.admin, gates = ?ready_text.gates, "ready");
+        let lost = threads.lost();
+        tokio::select! {
+            () = stop_asked => {}
+            () = lost => return Err(AppError::CoreLost),
+        }
+        tracing::info!(grace_secs = grace.as_secs(), "stopping: calls under way may end");
+        health.stopping();
+        stop.send_replace(Stop::Drain);
+        tokio::select! {
+            () = threads.drained() => {}
+            () = tokio::time::sleep(grace) => tracing::warn!("the time for calls under way is over"),
+            () = abort_asked => tracing::warn!("asked again: stopping at once"),
+        }
+        admin.abort();
+        Ok(())
+    });
+    aborting.store(true, Ordering::Relaxed);
+    stop.send_replace(Stop::Abort);
+    threads.join();
+    // The cores are gone: what they left for the journal is queued, and the journal writes it before it closes.
+    drop(journal);
+    drop(state);
+    tracing::info!("stopped");
+    result
+}
+
+/// Writes the ready file in one step: whoever sees it sees all of it.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn write_ready_file(path: &Path, ready: &Ready) -> Result<(), AppError> {
+    let failed = |source| AppError::ReadyFile { path: path.to_owned(), source };
+    let beside = path.with_extension("new");
+    let text = serde_json::to_string(ready).map_err(|error| failed(io::Error::other(error)))?;
+    fs::write(&beside, text + "\n").and_then(|()| fs::rename(&beside, path)).map_err(failed)
+}
+
+/// Waits for SIGTERM or SIGINT, and for the second of them.
+///
+/// # Errors
+/// If the handlers cannot be installed.
+pub fn signals() -> io::Result<(impl Future<Output = ()>, impl Future<Output = ()>)> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (send, receive) = watch::channel(0_u8);
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            send.send_modify(|count| *count = count.saturating_add(1));
+        }
+    });
+    let wait = |mut receive: watch::Receiver<u8>, count| async move {
+        // The sender lives as long as the runtime.
+        let _ = receive.wait_for(|seen| *seen >= count).await;
+    };
+    Ok((wait(receive.clone(), 1), wait(receive, 2)))
+}
+
+fn report_recovery(recovery: &Recovery) {
+    if recovery.cut_bytes > 0 || !recovery.open.is_empty() {
+        tracing::warn!(
+            cut_bytes = recovery.cut_bytes,
+            open_decisions = recovery.open.len(),
+            "the journal was left open; it is repaired, and says so"
+        );
+    }
+}
+
+/// A moment for what ends by itself.
+pub(crate) const MOMENT: Duration = Duration::from_millis(100);

@@ -1,0 +1,87 @@
+//! From a validated configuration to the first generation.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::clock::Timestamp;
+use crate::config::{Config, GateConfig};
+use crate::grants::{Declared, Grants};
+use crate::model::TokenIdKey;
+use crate::proxy::Budget;
+use crate::snapshot::{Gate, GateParts, Snapshot};
+use crate::telemetry::{GateNames, Metrics};
+use crate::upstream;
+
+/// What all cores share.
+pub(super) struct Assembled {
+    pub(super) snapshots: Arc<ArcSwap<Snapshot>>,
+    pub(super) upstreams: Vec<Arc<upstream::Settings>>,
+    pub(super) tls: Vec<Option<crate::tls::Acceptor>>,
+    pub(super) budget: Arc<Budget>,
+}
+
+/// The metrics for the gates of a configuration.
+pub(super) fn metrics(config: &Config, cores: usize) -> Metrics {
+    let names = config.gates.iter().map(|gate| GateNames {
+        gate: gate.name.clone(),
+        operations: gate.catalogue.operations().map(|operation| operation.name.clone()).collect(),
+    });
+    Metrics::new(names.collect(), cores)
+}
+
+/// Puts the first generation together. The declared tokens end here: only their ids go on.
+pub(super) fn assemble(config: Config, key: TokenIdKey, metrics: &Metrics) -> Assembled {
+    const GENERATION: u64 = 1;
+    let key = Arc::new(key);
+    let (mut gates, mut upstreams, mut tls) = (Vec::new(), Vec::new(), Vec::new());
+    for (position, gate) in config.gates.into_iter().enumerate() {
+        let mut settings = gate.upstream.settings.clone();
+        if let Some(measured) = metrics.gate(position) {
+            settings.opened = measured.upstream_connections.clone();
+        }
+        tls.push(gate.tls.clone());
+        let index = u16::try_from(position).unwrap_or(u16::MAX);
+        gates.push(self::gate(GENERATION, index, gate, &settings, &key, config.audit.on_failure));
+        upstreams.push(Arc::new(settings));
+    }
+    let budget = Arc::new(Budget::new(config.limits.inspected_total));
+    let snapshot = Snapshot { generation: GENERATION, gates, limits: config.limits };
+    Assembled { snapshots: Arc::new(ArcSwap::from_pointee(snapshot)), upstreams, tls, budget }
+}
+
+fn gate(
+    generation: u64,
+    index: u16,
+    gate: GateConfig,
+    settings: &upstream::Settings,
+    key: &Arc<TokenIdKey>,
+    on_audit_failure: crate::audit::OnAuditFailure,
+) -> Gate {
+    let declared = gate.grants.into_iter().map(|grant| Declared {
+        token: key.identify(&grant.token),
+        scopes: grant.scopes,
+        user: grant.user,
+        expires: grant.expires,
+    });
+    let grants = Grants::new(declared, gate.assumed, Timestamp::now().as_secs());
+    // An authority that was parsed from a URL is a header value.
+    let authority = http::HeaderValue::try_from(settings.authority.as_str())
+        .unwrap_or_else(|_| http::HeaderValue::from_static(""));
+    Gate::new(generation, GateParts {
+        index,
+        name: gate.name,
+        app: gate.app,
+        vendor: gate.vendor,
+        catalogue: gate.catalogue,
+        rules: gate.rules,
+        grants: Arc::new(grants),
+        token_key: Arc::clone(key),
+        hosts: gate.hosts,
+        guarantee: gate.guarantee,
+        on_audit_failure,
+        redirects: gate.redirects,
+        authority,
+        destination: format!("{}:{}", settings.host, settings.port),
+    })
+}

@@ -1,0 +1,236 @@
+//! One thread for each core: a current-thread runtime with its own listeners, connections and upstream pools.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+
+use super::assemble::Assembled;
+use super::listen::{Accepted, Counted, GateListeners, Spread};
+use super::{MOMENT, Stop};
+use crate::audit::{Journal, OutboxTask};
+use crate::proxy::{self, Connection, Core};
+use crate::telemetry::{Metrics, OpenConnection};
+use crate::tls::Acceptor;
+use crate::upstream::Pool;
+
+/// The cores' threads.
+pub(super) struct Threads {
+    threads: Vec<JoinHandle<()>>,
+    /// Closed once every core has drained.
+    drained: watch::Receiver<usize>,
+    cores: usize,
+}
+
+/// What one core's thread starts with.
+struct Plan {
+    number: usize,
+    core: Arc<Core>,
+    outbox: OutboxTask,
+    listeners: Vec<std::net::TcpListener>,
+    tls: Vec<Option<Acceptor>>,
+    spread: Arc<Spread>,
+    handed_over: mpsc::UnboundedReceiver<Accepted>,
+    stopping: watch::Receiver<Stop>,
+}
+
+/// Starts a thread for each core.
+pub(super) fn start(
+    assembled: &Assembled,
+    gates: Vec<GateListeners>,
+    journal: &Journal,
+    metrics: &Arc<Metrics>,
+    aborting: &Arc<AtomicBool>,
+    stopping: &watch::Receiver<Stop>,
+) -> io::Result<Threads> {
+    let cores = gates.first().map_or(0, |gate| gate.by_core.len());
+    let mut by_core: Vec<Vec<std::net::TcpListener>> = (0..cores).map(|_| Vec::new()).collect();
+    for gate in gates {
+        for (listeners, listener) in by_core.iter_mut().zip(gate.by_core) {
+            listeners.push(listener);
+        }
+    }
+    let (senders, receivers): (Vec<_>, Vec<_>) = by_core.iter().map(|_| mpsc::unbounded_channel()).unzip();
+    let spread = Arc::new(Spread::new(senders));
+    let (done, drained) = watch::channel(0);
+    let mut threads = Vec::new();
+    for (number, (listeners, handed_over)) in by_core.into_iter().zip(receivers).enumerate() {
+        let (outbox, task) = journal.outbox();
+        let core = Core {
+            snapshots: Arc::clone(&assembled.snapshots),
+            outbox,
+            pools: assembled.upstreams.iter().map(|settings| Pool::new(Arc::clone(settings))).collect(),
+            counts: metrics.core(number).unwrap_or_default(),
+            gates: (0..assembled.upstreams.len()).filter_map(|gate| metrics.gate(gate)).collect(),
+            metrics: Arc::clone(metrics),
+            budget: Arc::clone(&assembled.budget),
+            aborting: Arc::clone(aborting),
+        };
+        let plan = Plan {
+            number,
+            core: Arc::new(core),
+            outbox: task,
+            listeners,
+            tls: assembled.tls.clone(),
+            spread: Arc::clone(&spread),
+            handed_over,
+            stopping: stopping.clone(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let done = done.clone();
+        let thread = std::thread::Builder::new().name(format!("core-{number}")).spawn(move || {
+            let mut stopping = plan.stopping.clone();
+            runtime.block_on(async {
+                run(plan).await;
+                done.send_modify(|drained| *drained += 1);
+                // The journal's task goes on until nobody can append any more.
+                let _ = stopping.wait_for(|stop| *stop == Stop::Abort).await;
+            });
+        })?;
+        threads.push(thread);
+    }
+    Ok(Threads { threads, drained, cores })
+}
+
+impl Threads {
+    /// Ready once every core has ended its calls.
+    pub(super) fn drained(&self) -> impl Future<Output = ()> + use<> {
+        let (mut drained, cores) = (self.drained.clone(), self.cores);
+        async move {
+            let _ = drained.wait_for(|done| *done == cores).await;
+        }
+    }
+
+    /// Ready if every core's thread has ended without being asked to.
+    pub(super) fn lost(&self) -> impl Future<Output = ()> + use<> {
+        let mut drained = self.drained.clone();
+        async move { while drained.changed().await.is_ok() {} }
+    }
+
+    /// Waits for the threads to end.
+    pub(super) fn join(self) {
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a core's thread had panicked");
+            }
+        }
+    }
+}
+
+/// Serves until asked to stop and the calls under way have ended.
+async fn run(plan: Plan) {
+    let Plan { number, core, outbox, listeners, tls, spread, mut handed_over, mut stopping } = plan;
+    tokio::spawn(outbox.run());
+    let (alive, mut ended) = mpsc::channel::<()>(1);
+    let place = Arc::new(Place { number, core, tls, spread, alive: alive.clone(), stopping: stopping.clone() });
+    for (gate, listener) in listeners.into_iter().enumerate() {
+        let place = Arc::clone(&place);
+        tokio::spawn(async move { accept(place, u16::try_from(gate).unwrap_or(u16::MAX), listener).await });
+    }
+    let asked = async {
+        let _ = stopping.wait_for(|stop| *stop >= Stop::Drain).await;
+    };
+    tokio::pin!(asked);
+    loop {
+        tokio::select! {
+            () = &mut asked => break,
+            Some(accepted) = handed_over.recv() => {
+                let counted = Counted::taken_over(Arc::clone(&place.spread), number);
+                match TcpStream::from_std(accepted.stream) {
+                    Ok(stream) => place.serve(stream, accepted.peer, accepted.gate, counted),
+                    Err(error) => tracing::warn!(%error, "a connection was lost between cores"),
+                }
+            }
+        }
+    }
+    drop((place, alive));
+    // Every connection holds a sender: nobody sends, and the last one to go closes the channel.
+    let _ = ended.recv().await;
+}
+
+/// A core, as its accept loops see it.
+struct Place {
+    number: usize,
+    core: Arc<Core>,
+    tls: Vec<Option<Acceptor>>,
+    spread: Arc<Spread>,
+    alive: mpsc::Sender<()>,
+    stopping: watch::Receiver<Stop>,
+}
+
+async fn accept(place: Arc<Place>, gate: u16, listener: std::net::TcpListener) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "a listener cannot be used");
+            return;
+        }
+    };
+    let mut stopping = place.stopping.clone();
+    let asked = async {
+        let _ = stopping.wait_for(|stop| *stop >= Stop::Drain).await;
+    };
+    tokio::pin!(asked);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut asked => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => place.place(stream, peer, gate),
+            Err(error) => {
+                // Out of descriptors or memory: asking again at once would only burn the core.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(MOMENT).await;
+            }
+        }
+    }
+}
+
+impl Place {
+    /// Serves a connection here, or hands it to the core that has the fewest.
+    fn place(&self, stream: TcpStream, peer: SocketAddr, gate: u16) {
+        let counted = self.spread.place(self.number);
+        if counted.core() == self.number {
+            return self.serve(stream, peer, gate, counted);
+        }
+        let Ok(stream) = stream.into_std() else { return };
+        let core = counted.core();
+        if self.spread.hand_over(core, Accepted { stream, peer, gate }) {
+            counted.leave();
+        }
+    }
+
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, gate: u16, counted: Counted) {
+        let core = Arc::clone(&self.core);
+        let tls = self.tls.get(usize::from(gate)).cloned().flatten();
+        let mut stopping = self.stopping.clone();
+        let alive = self.alive.clone();
+        let open = core.gates.get(usize::from(gate)).cloned().map(OpenConnection::new);
+        tokio::spawn(async move {
+            let _held = (counted, alive, open);
+            // Answers are written whole; waiting for more only delays them.
+            let _ = stream.set_nodelay(true);
+            let connection = Connection { gate, peer: peer.to_string() };
+            let stop = async move {
+                let _ = stopping.wait_for(|stop| *stop >= Stop::Drain).await;
+            };
+            match tls {
+                None => proxy::serve(core, connection, stream, stop).await,
+                Some(tls) => {
+                    let patience = core.snapshots.load().limits.head_timeout;
+                    match tokio::time::timeout(patience, tls.accept(stream)).await {
+                        Ok(Ok(stream)) => proxy::serve(core, connection, stream, stop).await,
+                        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+                        Err(_) => tracing::debug!("a TLS handshake took too long"),
+                    }
+                }
+            }
+        });
+    }
+}

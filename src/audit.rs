@@ -1,0 +1,107 @@
+//! The journal: every decision on stable storage before its deed, in a chain that shows what was changed.
+//!
+//! Each core collects records in an [`Outbox`] and hands over one batch per turn of its loop. One writer thread gives
+//! sequence numbers and hashes, appends, syncs once for all, and wakes each core once. Opening the journal repairs what
+//! a crash left: a torn last line is cut and declared, decisions without completion are closed.
+
+mod chain;
+mod json;
+mod outbox;
+mod read;
+mod record;
+mod recovery;
+mod verify;
+mod writer;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use chain::{Chain, Digest, SCHEMA};
+pub use json::{push_json_string, push_number};
+pub use outbox::{JournalUnavailable, Outbox, OutboxTask, Receipt};
+pub use read::{Segment, SegmentError, segments};
+pub use record::{
+    CallFacts, CompletionRecord, DecisionRecord, EventId, GateText, OperationText, Origin, PolicyRecord,
+    RejectionRecord, RequestFacts, StartRecord,
+};
+pub use recovery::Recovery;
+pub use verify::{Finding, Summary, verify};
+pub use writer::{Journal, JournalError};
+
+/// How the journal is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where the segments lie.
+    pub dir: PathBuf,
+    /// The longest wait for the journal in `enforce`.
+    pub deadline: Duration,
+    /// What becomes of a call in `report` whose record cannot be written.
+    pub on_failure: OnAuditFailure,
+}
+
+/// When a decision counts as recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Guarantee {
+    /// On stable storage (fdatasync): survives the loss of power.
+    #[default]
+    Strict,
+    /// Written to the file: survives the death of the process, not of the machine.
+    Durable,
+}
+
+impl Guarantee {
+    /// The word in configuration and records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Durable => "durable",
+        }
+    }
+}
+
+/// What becomes of a call in `report` whose record cannot be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnAuditFailure {
+    /// It is forwarded after at most 50 ms, and the loss is a record.
+    #[default]
+    Forward,
+    /// It is refused, as in `enforce`.
+    Block,
+}
+
+/// The kinds of records that are written today.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    /// The verdict on a call.
+    CallDecision,
+    /// How a call ended.
+    CallCompletion,
+    /// A request that was refused below the dialect.
+    CallRejected,
+    /// A configuration came into force.
+    PolicyLoaded,
+    /// The journal was opened.
+    AuditStarted,
+    /// The journal was repaired.
+    AuditRecovered,
+    /// The journal was closed in order.
+    AuditStopped,
+    /// Records were lost; how many.
+    AuditGap,
+}
+
+impl EventKind {
+    /// The word in records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CallDecision => "call.decision",
+            Self::CallCompletion => "call.completion",
+            Self::CallRejected => "call.rejected",
+            Self::PolicyLoaded => "policy.loaded",
+            Self::AuditStarted => "audit.started",
+            Self::AuditRecovered => "audit.recovered",
+            Self::AuditStopped => "audit.stopped",
+            Self::AuditGap => "audit.gap",
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! What a core keeps for the journal between two turns of its loop.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::writer::{Batch, Inbox};
+use super::{EventKind, Guarantee};
+
+/// The longest that a completion waits for a decision to travel with.
+const COMPLETION_DELAY: Duration = Duration::from_millis(5);
+
+/// What one core may keep and have under way, in bytes, before it says that the journal is unavailable.
+const ROOM: usize = 16 * 1024 * 1024;
+
+/// A core's side of the journal. Records are appended at once and travel in batches.
+#[derive(Debug, Clone)]
+pub struct Outbox(Arc<Shared>);
+
+/// The task that hands a core's batches to the writer; one for each core.
+#[derive(Debug)]
+pub struct OutboxTask {
+    shared: Arc<Shared>,
+    deadline: Duration,
+    under_way: VecDeque<(Instant, Arc<BatchState>)>,
+}
+
+/// Proof that a decision's record was appended; to be awaited before the deed.
+#[derive(Debug)]
+pub struct Receipt(Option<Arc<BatchState>>);
+
+/// The journal did not take the record in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the journal did not take the record in time")]
+pub struct JournalUnavailable;
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pending: Mutex<Batch>,
+    /// Batches that the writer is done with, and whether they are recorded.
+    done: Mutex<Vec<(Arc<BatchState>, usize, bool)>>,
+    wake: Notify,
+    /// Bytes handed over and not done yet; touched by the core only.
+    under_way: Mutex<usize>,
+    inbox: Arc<Inbox>,
+}
+
+/// What became of a batch: shared by everybody who waits for it.
+#[derive(Debug, Default)]
+pub(super) struct BatchState {
+    state: AtomicU8,
+    changed: Notify,
+}
+
+const OPEN: u8 = 0;
+const RECORDED: u8 = 1;
+const FAILED: u8 = 2;
+
+impl Outbox {
+    pub(super) fn new(inbox: Arc<Inbox>, deadline: Duration) -> (Self, OutboxTask) {
+        let shared = Arc::new(Shared {
+            pending: Mutex::default(),
+            done: Mutex::default(),
+            wake: Notify::new(),
+            under_way: Mutex::new(0),
+            inbox,
+        });
+        let task = OutboxTask { shared: Arc::clone(&shared), deadline, under_way: VecDeque::new() };
+        (Self(shared), task)
+    }
+
+    /// Appends a decision. `write` adds the record's members after `seq`, each with a comma before it.
+    pub fn decision(&self, guarantee: Guarantee, write: impl FnOnce(&mut Vec<u8>)) -> Receipt {
+        let mut pending = lock(&self.0.pending);
+        if pending.len() + *lock(&self.0.under_way) > ROOM {
+            pending.lost += 1;
+            return Receipt(None);
+        }
+        pending.push(EventKind::CallDecision, write);
+        pending.sync |= guarantee == Guarantee::Strict;
+        let first = pending.state.is_none();
+        let state = Arc::clone(pending.state.get_or_insert_default());
+        drop(pending);
+        if first {
+            self.0.wake.notify_one();
+        }
+        Receipt(Some(state))
+    }
+
+    /// Appends a record that nobody waits for.
+    pub fn append(&self, kind: EventKind, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut pending = lock(&self.0.pending);
+        if pending.len() + *lock(&self.0.under_way) > 2 * ROOM {
+            pending.lost += 1;
+            return;
+        }
+        let first = pending.is_empty();
+        pending.push(kind, write);
+        drop(pending);
+        if first {
+            self.0.wake.notify_one();
+        }
+    }
+}
+
+impl Receipt {
+    /// Waits until the record is kept as its guarantee says.
+    ///
+    /// # Errors
+    /// If it could not be written, or not within the journal's deadline.
+    pub async fn recorded(&self) -> Result<(), JournalUnavailable> {
+        let Some(batch) = &self.0 else { return Err(JournalUnavailable) };
+        loop {
+            let changed = batch.changed.notified();
+            match batch.state.load(Ordering::Acquire) {
+                OPEN => changed.await,
+                RECORDED => return Ok(()),
+                _ => return Err(JournalUnavailable),
+            }
+        }
+    }
+
+    /// As [`Receipt::recorded`], with a shorter patience.
+    pub async fn recorded_within(&self, patience: Duration) -> Result<(), JournalUnavailable> {
+        timeout(patience, self.recorded()).await.unwrap_or(Err(JournalUnavailable))
+    }
+}
+
+impl OutboxTask {
+    /// Hands over a batch whenever there is one, until the task is dropped.
+    pub async fn run(mut self) {
+        let timer = sleep_until(Instant::now());
+        tokio::pin!(timer);
+        let mut armed = false;
+        loop {
+            let fired = tokio::select! {
+                biased;
+                () = self.shared.wake.notified() => false,
+                () = &mut timer, if armed => true,
+            };
+            armed &= !fired;
+            let now = Instant::now();
+            self.release(now);
+            let completions_wait = !self.hand_over(now, fired);
+            let next = match (completions_wait, self.under_way.front()) {
+                (true, _) => now + COMPLETION_DELAY,
+                (false, Some((due, _))) => *due,
+                (false, None) => continue,
+            };
+            if !armed || next < timer.deadline() {
+                timer.as_mut().reset(next);
+                armed = true;
+            }
+        }
+    }
+
+    /// Tells the waiters what became of batches that are done or overdue.
+    fn release(&mut self, now: Instant) {
+        let done = std::mem::take(&mut *lock(&self.shared.done));
+        for (state, bytes, recorded) in done {
+            *lock(&self.shared.under_way) -= bytes;
+            state.settle(if recorded { RECORDED } else { FAILED });
+        }
+        while let Some((due, state)) = self.under_way.front() {
+            if state.state.load(Ordering::Acquire) == OPEN {
+                if *due > now {
+                    break;
+                }
+                state.settle(FAILED);
+            }
+            self.under_way.pop_front();
+        }
+    }
+
+    /// Hands the pending records over if a decision is among them or the others have waited long enough; false if
+    /// some are left.
+    fn hand_over(&mut self, now: Instant, waited: bool) -> bool {
+        let mut pending = lock(&self.shared.pending);
+        if pending.state.is_none() && !waited {
+            return pending.is_empty();
+        }
+        if pending.is_empty() {
+            return true;
+        }
+        let mut batch = std::mem::take(&mut *pending);
+        drop(pending);
+        *lock(&self.shared.under_way) += batch.len();
+        if let Some(state) = &batch.state {
+            self.under_way.push_back((now + self.deadline, Arc::clone(state)));
+        }
+        batch.outbox = Some(Arc::clone(&self.shared));
+        self.shared.inbox.send(batch);
+        true
+    }
+}
+
+impl Drop for Shared {
+    /// What was appended while a core ended goes to the journal all the same.
+    fn drop(&mut self) {
+        let batch = std::mem::take(self.pending.get_mut().unwrap_or_else(PoisonError::into_inner));
+        if !batch.is_empty() {
+            self.inbox.send(batch);
+        }
+    }
+}
+
+impl Shared {
+    /// Called by the writer, once for each batch.
+    pub(super) fn done(&self, state: Option<Arc<BatchState>>, bytes: usize, recorded: bool) {
+        lock(&self.done).push((state.unwrap_or_default(), bytes, recorded));
+    }
+
+    /// Called by the writer, once for each core and write.
+    pub(super) fn wake(&self) {
+        self.wake.notify_one();
+    }
+}
+
+impl BatchState {
+    fn settle(&self, state: u8) {
+        let _ = self.state.compare_exchange(OPEN, state, Ordering::AcqRel, Ordering::Acquire);
+        self.changed.notify_waiters();
+    }
+}
+
+/// A mutex whose holder panicked still guards plain data.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

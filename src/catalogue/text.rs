@@ -1,0 +1,182 @@
+//! The text format of a catalogue: tables with one line an entry, tabs between the columns, `#` before remarks.
+
+use aws_lc_rs::digest;
+
+use super::CatalogueText;
+use crate::model::{
+    Access, ApiVersion, Condition, Confidence, OPERATION_NAME_CAP, Operation, Provenance, Requirement, ScopeSet,
+};
+
+/// What is known of a scope code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScopeInfo {
+    /// The code as the vendor spells it.
+    pub code: Box<str>,
+    /// The vendor's name for it.
+    pub name: Box<str>,
+    /// True if the vendor advises against it.
+    pub deprecated: bool,
+    /// What it opens, in words.
+    pub covers: Box<str>,
+    /// Where it is documented.
+    pub source: Box<str>,
+}
+
+/// A line of a catalogue that is not in the format.
+#[derive(Debug, thiserror::Error)]
+#[error("{file}, line {line}: {problem}")]
+pub struct CatalogueError {
+    file: &'static str,
+    line: usize,
+    problem: String,
+}
+
+const OPERATION_COLUMNS: &str = "version\toperation\trequirement\taccess\twho\tstatus\tconfidence\tsource\tnote";
+const SCOPE_COLUMNS: &str = "scope\tname\ttool\taliases\tstatus\tcovers\tsource\tnote";
+
+pub(super) fn scopes(text: &str) -> Result<Vec<ScopeInfo>, CatalogueError> {
+    let mut scopes: Vec<ScopeInfo> = Vec::new();
+    for row in rows("scopes.tsv", SCOPE_COLUMNS, text) {
+        let (row, [code, name, _tool, _aliases, status, covers, source, _note]) = row?;
+        if scopes.last().is_some_and(|last| last.code.as_ref() >= code) {
+            return Err(row.wrong(format!("`{code}` is not in order or stands twice")));
+        }
+        scopes.push(ScopeInfo {
+            code: code.into(),
+            name: dash(name),
+            deprecated: row.is_deprecated(status)?,
+            covers: dash(covers),
+            source: source.into(),
+        });
+    }
+    Ok(scopes)
+}
+
+pub(super) fn operations(text: &str, scopes: &[ScopeInfo]) -> Result<Vec<Operation>, CatalogueError> {
+    let mut operations: Vec<Operation> = Vec::new();
+    for row in rows("operations.tsv", OPERATION_COLUMNS, text) {
+        let (row, [version, name, requirement, access, who, status, confidence, source, note]) = row?;
+        let version = match version {
+            "v2" => ApiVersion::V2,
+            "v3" => ApiVersion::V3,
+            other => return Err(row.wrong(format!("unknown version `{other}`"))),
+        };
+        if name.is_empty() || name.len() > OPERATION_NAME_CAP || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(row.wrong(format!("`{name}` is no operation name")));
+        }
+        let key = |version: ApiVersion, name: &str| (version, name.to_ascii_lowercase());
+        if operations.last().is_some_and(|last| key(last.version, &last.name) >= key(version, name)) {
+            return Err(row.wrong(format!("`{name}` is not in order or stands twice")));
+        }
+        let index = u32::try_from(operations.len()).map_err(|_| row.wrong("too many operations".to_owned()))?;
+        operations.push(Operation {
+            index,
+            version,
+            name: name.into(),
+            requirement: row.requirement(requirement, scopes)?,
+            access: match access {
+                "read" => Access::Read,
+                "write" => Access::Write,
+                "unknown" => Access::Unknown,
+                other => return Err(row.wrong(format!("unknown access `{other}`"))),
+            },
+            who: who.into(),
+            deprecated: row.is_deprecated(status)?,
+            provenance: Provenance {
+                source: source.into(),
+                confidence: match confidence {
+                    "documented" => Confidence::Documented,
+                    "observed" => Confidence::Observed,
+                    "assumed" => Confidence::Assumed,
+                    other => return Err(row.wrong(format!("unknown confidence `{other}`"))),
+                },
+                note: dash(note),
+            },
+        });
+    }
+    Ok(operations)
+}
+
+/// First eight hex digits of the SHA-256 over both tables.
+pub(super) fn digest(text: CatalogueText<'_>) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(text.operations.as_bytes());
+    context.update(text.scopes.as_bytes());
+    context.finish().as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The entries of a table. The first line that is no remark must name the columns.
+fn rows<'t, const N: usize>(
+    file: &'static str,
+    columns: &'static str,
+    text: &'t str,
+) -> impl Iterator<Item = Result<(Row, [&'t str; N]), CatalogueError>> {
+    let mut lines = text.lines().enumerate().filter(|(_, line)| !line.starts_with('#') && !line.is_empty());
+    let head = match lines.next() {
+        Some((_, head)) if head == columns => None,
+        Some((index, _)) => Some(Row { file, line: index + 1 }.wrong(format!("expected the columns `{columns}`"))),
+        None => Some(Row { file, line: 1 }.wrong("the table is empty".to_owned())),
+    };
+    let entries = lines.map(move |(index, line)| {
+        let row = Row { file, line: index + 1 };
+        let cells: Vec<&str> = line.split('\t').collect();
+        match <[&str; N]>::try_from(cells) {
+            Ok(cells) => Ok((row, cells)),
+            Err(cells) => Err(row.wrong(format!("{} columns instead of {N}", cells.len()))),
+        }
+    });
+    head.map(Err).into_iter().chain(entries)
+}
+
+#[derive(Clone, Copy)]
+struct Row {
+    file: &'static str,
+    line: usize,
+}
+
+impl Row {
+    fn wrong(self, problem: String) -> CatalogueError {
+        CatalogueError { file: self.file, line: self.line, problem }
+    }
+
+    fn is_deprecated(self, status: &str) -> Result<bool, CatalogueError> {
+        match status {
+            "current" => Ok(false),
+            "deprecated" => Ok(true),
+            other => Err(self.wrong(format!("unknown status `{other}`"))),
+        }
+    }
+
+    /// `none`, `unknown`, or alternatives joined by `|`, each a set joined by `+` with at most one `{parameter}`.
+    fn requirement(self, text: &str, scopes: &[ScopeInfo]) -> Result<Requirement, CatalogueError> {
+        match text {
+            "none" => return Ok(Requirement::NoScope),
+            "unknown" => return Ok(Requirement::Unknown),
+            _ => {}
+        }
+        let alternatives = text.split('|').map(|set| self.alternative(set, scopes)).collect::<Result<Vec<_>, _>>()?;
+        if alternatives.iter().any(|one| !one.parameter.is_empty()) {
+            return Ok(Requirement::Conditional(alternatives.into_boxed_slice()));
+        }
+        Ok(Requirement::AnyOf(alternatives.into_iter().map(|one| one.scopes).collect()))
+    }
+
+    fn alternative(self, set: &str, scopes: &[ScopeInfo]) -> Result<Condition, CatalogueError> {
+        let mut parameter = "";
+        let mut codes = Vec::new();
+        for code in set.split('+') {
+            if code.starts_with('{') && code.ends_with('}') && parameter.is_empty() {
+                parameter = code;
+            } else if scopes.binary_search_by(|info| info.code.as_ref().cmp(code)).is_ok() {
+                codes.push(code);
+            } else {
+                return Err(self.wrong(format!("`{code}` is no scope of scopes.tsv")));
+            }
+        }
+        Ok(Condition { scopes: ScopeSet::new(codes), parameter: parameter.into() })
+    }
+}
+
+fn dash(cell: &str) -> Box<str> {
+    if cell == "-" { "".into() } else { cell.into() }
+}

@@ -1,0 +1,268 @@
+//! `audit`: checks, reads and searches the journal.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::output::{colour_of, complain, say, say_json, tint};
+use super::{NO, OK, USAGE};
+use crate::audit as journal;
+use crate::config::{Config, DEFAULT_PATH};
+use crate::model::{Pattern, Secret, TokenIdKey};
+use crate::store;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Check every record: whole, in sequence, fitting its hash
+    Verify(Verify),
+    /// Read records
+    Show(Show),
+    /// Print the token id of a token read from stdin, to search the records with
+    Id(Id),
+}
+
+/// Which journal.
+#[derive(Debug, clap::Args)]
+struct Place {
+    /// The configuration that names the state directory
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
+    config: PathBuf,
+    /// The state directory itself, without a configuration
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Verify {
+    #[command(flatten)]
+    place: Place,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Show {
+    #[command(flatten)]
+    place: Place,
+    /// Only decisions with this word: allow, deny, would_deny, error_allow, error_deny, not_evaluated
+    #[arg(long, value_name = "WORD")]
+    decision: Option<String>,
+    /// Only operations that fit this pattern; * is any run of characters
+    #[arg(long, value_name = "PATTERN")]
+    operation: Option<String>,
+    /// Only records of this token id, as `audit id` prints it
+    #[arg(long, value_name = "ID")]
+    token: Option<String>,
+    /// Only the last N of them
+    #[arg(long, value_name = "N")]
+    last: Option<usize>,
+    /// The records as they are stored, one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Id {
+    #[command(flatten)]
+    place: Place,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Verified {
+    intact: bool,
+    segments: usize,
+    records: u64,
+    last_seq: u64,
+    head: String,
+    broken: Option<Broken>,
+}
+
+#[derive(Debug, Serialize)]
+struct Broken {
+    segment: PathBuf,
+    problem: String,
+}
+
+pub(super) fn run(command: &Command) -> anyhow::Result<u8> {
+    match command {
+        Command::Verify(arguments) => verify(arguments),
+        Command::Show(arguments) => show(arguments),
+        Command::Id(arguments) => id(arguments),
+    }
+}
+
+fn verify(arguments: &Verify) -> anyhow::Result<u8> {
+    let dir = store::audit_dir(&arguments.place.state_dir()?);
+    let terminal = io::stderr().is_terminal();
+    let progress = |records: u64| {
+        if terminal && records.is_multiple_of(100_000) {
+            let _ = write!(io::stderr(), "\r{records} records");
+        }
+    };
+    let summary = match journal::verify(&dir, progress) {
+        Ok(summary) => summary,
+        Err(error) => {
+            complain(&format!("error: cannot read the journal in {}: {error}", dir.display()));
+            return Ok(USAGE);
+        }
+    };
+    let answer = Verified {
+        intact: summary.broken.is_none(),
+        segments: summary.segments,
+        records: summary.records,
+        last_seq: summary.chain.seq,
+        head: summary.chain.head.to_string(),
+        broken: summary.broken.map(|found| Broken { segment: found.path, problem: found.error.to_string() }),
+    };
+    if arguments.json {
+        say_json(&answer);
+    } else {
+        match &answer.broken {
+            None => say(&format!(
+                "intact: {} records in {} segments, the last is {} with hash {}",
+                answer.records, answer.segments, answer.last_seq, answer.head
+            )),
+            Some(broken) => {
+                say(&format!("broken: {}: {}", broken.segment.display(), broken.problem));
+                say(&format!("{} records before it hold", answer.records));
+            }
+        }
+    }
+    Ok(if answer.intact { OK } else { NO })
+}
+
+fn show(arguments: &Show) -> anyhow::Result<u8> {
+    let dir = store::audit_dir(&arguments.place.state_dir()?);
+    let unreadable = || format!("cannot read the journal in {}", dir.display());
+    let segments = match journal::segments(&dir).with_context(unreadable) {
+        Ok(segments) => segments,
+        Err(error) => {
+            complain(&format!("error: {error:#}"));
+            return Ok(USAGE);
+        }
+    };
+    let pattern = arguments.operation.as_deref().map(Pattern::new);
+    let mut kept = std::collections::VecDeque::new();
+    for segment in segments {
+        let file = std::fs::File::open(&segment.path).with_context(unreadable)?;
+        for line in io::BufReader::new(file).lines() {
+            let line = line.with_context(unreadable)?;
+            let Ok(record) = serde_json::from_str::<Value>(&line) else {
+                complain(&format!("warning: {} has a line that is no record; run `grantgate audit verify`", segment.path.display()));
+                continue;
+            };
+            if !fits(arguments, pattern.as_ref(), &record) {
+                continue;
+            }
+            let text = if arguments.json { line } else { sentence(&record) };
+            match arguments.last {
+                None => say(&text),
+                Some(last) => {
+                    kept.push_back(text);
+                    if kept.len() > last {
+                        kept.pop_front();
+                    }
+                }
+            }
+        }
+    }
+    kept.iter().for_each(|text| say(text));
+    Ok(OK)
+}
+
+fn fits(arguments: &Show, pattern: Option<&Pattern>, record: &Value) -> bool {
+    let is = |pointer: &str, wanted: &Option<String>| {
+        wanted.as_deref().is_none_or(|wanted| text(record, pointer) == Some(wanted))
+    };
+    is("/decision", &arguments.decision)
+        && is("/token/ref", &arguments.token)
+        && pattern.is_none_or(|pattern| text(record, "/operation").is_some_and(|name| pattern.matches(name)))
+}
+
+fn text<'v>(record: &'v Value, pointer: &str) -> Option<&'v str> {
+    record.pointer(pointer).and_then(Value::as_str)
+}
+
+/// A record in one line for people.
+fn sentence(record: &Value) -> String {
+    let of = |pointer: &str| text(record, pointer).unwrap_or("-").to_owned();
+    let number = |pointer: &str| record.pointer(pointer).map_or_else(|| "-".to_owned(), ToString::to_string);
+    let time = of("/time");
+    let kind = of("/event_kind");
+    let what = match kind.as_str() {
+        "call.decision" => {
+            let decision = of("/decision");
+            let missing: Vec<&str> = record
+                .pointer("/scopes/missing")
+                .and_then(Value::as_array)
+                .map(|missing| missing.iter().filter_map(Value::as_str).collect())
+                .unwrap_or_default();
+            let lacks = if missing.is_empty() { String::new() } else { format!(" missing {}", missing.join(",")) };
+            format!(
+                "{} {} {} {}{lacks} token {} from {}",
+                of("/gate"),
+                tint(&decision, colour_of(&decision)),
+                of("/operation"),
+                of("/reason"),
+                of("/token/ref"),
+                of("/source")
+            )
+        }
+        "call.completion" => format!(
+            "{} status {} by {} in {} µs, of {}",
+            of("/outcome"),
+            number("/response/status"),
+            of("/response/origin"),
+            number("/duration_us"),
+            of("/event_group")
+        ),
+        _ => of("/gate"),
+    };
+    format!("{time} {:>8} {kind} {what}", number("/seq"))
+}
+
+fn id(arguments: &Id) -> anyhow::Result<u8> {
+    let key = arguments.place.token_id_key()?;
+    if io::stdin().is_terminal() {
+        complain("paste the token, then end the line and press Ctrl-D");
+    }
+    let mut token = Vec::new();
+    io::stdin().read_to_end(&mut token).context("cannot read the token from stdin")?;
+    while token.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
+        token.pop();
+    }
+    let id = key.identify(&Secret::new(token)).to_string();
+    if arguments.json {
+        say_json(&serde_json::json!({ "ref": id, "token_key": key.fingerprint() }));
+    } else {
+        say(&id);
+    }
+    Ok(OK)
+}
+
+impl Place {
+    fn state_dir(&self) -> anyhow::Result<PathBuf> {
+        match &self.state_dir {
+            Some(dir) => Ok(dir.clone()),
+            None => Ok(Config::load(&self.config)?.state.dir),
+        }
+    }
+
+    fn token_id_key(&self) -> anyhow::Result<TokenIdKey> {
+        if let Some(dir) = &self.state_dir {
+            return Ok(store::token_id_key(dir, false)?);
+        }
+        let config = Config::load(&self.config)?;
+        match &config.token_id_key {
+            Some(key) => Ok(TokenIdKey::new(key)),
+            None => Ok(store::token_id_key(&config.state.dir, false)?),
+        }
+    }
+}

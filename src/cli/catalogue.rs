@@ -1,0 +1,107 @@
+//! `catalogue`: what is known, counted and listed.
+
+use serde::Serialize;
+
+use super::output::{say, say_json};
+use super::{OK, WrongUse};
+use crate::catalogue::{Catalogue, describe};
+use crate::model::{ApiVersion, Operation};
+use crate::vendor::Vendor;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The vendor: bitrix24. Without one, all are counted
+    vendor: Option<String>,
+    /// Only the operations that this scope opens
+    #[arg(long, value_name = "SCOPE")]
+    scope: Option<String>,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Counted {
+    vendor: &'static str,
+    version: String,
+    operations: usize,
+    scopes: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Listed<'c> {
+    operation: &'c str,
+    api_version: &'static str,
+    requirement: String,
+    access: &'static str,
+    deprecated: bool,
+    confidence: &'static str,
+    source: &'c str,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    let Some(name) = &arguments.vendor else {
+        let counted = Vendor::ALL.into_iter().map(count).collect::<anyhow::Result<Vec<_>>>()?;
+        if arguments.json {
+            say_json(&counted);
+        } else {
+            for one in counted {
+                let Counted { vendor, version, operations, scopes } = one;
+                say(&format!("{vendor}  {operations} operations, {scopes} scopes, version {version}"));
+            }
+        }
+        return Ok(OK);
+    };
+    let vendor = vendor(name)?;
+    let catalogue = Catalogue::parse(vendor.bundled_catalogue())?;
+    let operations: Vec<&Operation> = match &arguments.scope {
+        None => catalogue.operations().collect(),
+        Some(scope) if catalogue.has_scope(scope) => catalogue.opened_by(scope).collect(),
+        Some(scope) => {
+            let codes: Vec<&str> = catalogue.scopes().iter().map(|info| info.code.as_ref()).collect();
+            return Err(WrongUse(format!("{name} has no scope `{scope}`; it has {}", codes.join(", "))).into());
+        }
+    };
+    if arguments.json {
+        say_json(&operations.iter().map(|operation| listed(operation)).collect::<Vec<_>>());
+        return Ok(OK);
+    }
+    for operation in &operations {
+        let version = if operation.version == ApiVersion::V2 { "" } else { "v3:" };
+        let name = format!("{version}{}", operation.name);
+        let deprecated = if operation.deprecated { "  (deprecated)" } else { "" };
+        say(&format!("{name:<56}  {}{deprecated}", describe(&operation.requirement)));
+    }
+    say(&format!("{} operations", operations.len()));
+    Ok(OK)
+}
+
+/// The vendor with this name.
+pub(super) fn vendor(name: &str) -> Result<Vendor, WrongUse> {
+    Vendor::parse(name).ok_or_else(|| {
+        let known: Vec<&str> = Vendor::ALL.into_iter().map(Vendor::name).collect();
+        WrongUse(format!("no vendor is called `{name}`; there is {}", known.join(", ")))
+    })
+}
+
+fn count(vendor: Vendor) -> anyhow::Result<Counted> {
+    let catalogue = Catalogue::parse(vendor.bundled_catalogue())?;
+    Ok(Counted {
+        vendor: vendor.name(),
+        version: catalogue.version().to_owned(),
+        operations: catalogue.operations().len(),
+        scopes: catalogue.scopes().len(),
+    })
+}
+
+fn listed(operation: &Operation) -> Listed<'_> {
+    Listed {
+        operation: &operation.name,
+        api_version: operation.version.as_str(),
+        requirement: describe(&operation.requirement),
+        access: operation.access.as_str(),
+        deprecated: operation.deprecated,
+        confidence: operation.provenance.confidence.as_str(),
+        source: &operation.provenance.source,
+    }
+}

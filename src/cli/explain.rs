@@ -1,0 +1,264 @@
+//! `explain`: what an operation needs, where that is known from, and the verdict, by the engine that serves.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use http::{HeaderName, HeaderValue, Method, Request};
+use serde::Serialize;
+
+use super::output::{colour_of, say, say_json, tint};
+use super::{NO, OK, WrongUse};
+use crate::catalogue::{self, Catalogue};
+use crate::model::{
+    ApiVersion, Asked, Call, CredentialRead, Grant, GrantSource, GrantView, Operation, Reason, ScopeSet,
+};
+use crate::policy::{self, Rules};
+use crate::proxy::framing;
+use crate::vendor::{Head, Vendor};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The vendor: bitrix24
+    vendor: String,
+    /// An operation by name (crm.deal.list, v3:tasks.task.get) or as "VERB /path"
+    #[arg(required_unless_present = "request")]
+    operation: Option<String>,
+    /// The scopes that the token holds, separated by commas; "" for none
+    #[arg(long, value_name = "SCOPES")]
+    scopes: Option<String>,
+    /// Read a raw HTTP request from this file instead
+    #[arg(long, value_name = "FILE", conflicts_with = "operation")]
+    request: Option<PathBuf>,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    vendor: &'static str,
+    operation: String,
+    api_version: &'static str,
+    listed: bool,
+    requirement: String,
+    /// Any of these sets, each whole.
+    required: Vec<Vec<String>>,
+    access: Option<&'static str>,
+    who: Option<String>,
+    deprecated: Option<bool>,
+    source: Option<String>,
+    confidence: Option<&'static str>,
+    note: Option<String>,
+    read_as: ReadAs,
+    verdict: Option<VerdictAnswer>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    similar: Vec<String>,
+}
+
+/// How the request was read.
+#[derive(Debug, Serialize)]
+struct ReadAs {
+    credential: String,
+    fault: Option<&'static str>,
+    detail: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct VerdictAnswer {
+    decision: &'static str,
+    reason: &'static str,
+    missing: Vec<String>,
+    remedy: &'static str,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    let vendor = super::catalogue::vendor(&arguments.vendor)?;
+    let catalogue = Catalogue::parse(vendor.bundled_catalogue())?;
+    let (request, body) = match &arguments.request {
+        Some(path) => {
+            let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            raw_request(&bytes)?
+        }
+        None => (request_for(arguments.operation.as_deref().unwrap_or_default())?, Vec::new()),
+    };
+    let (head, ()) = request.into_parts();
+    let target = head.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+    let about = Head { verb: &head.method, target, headers: &head.headers, has_body: !body.is_empty() };
+    let mut reader = vendor.read(about, &catalogue);
+    if let Some(fault) = framing::check(&head, &[]) {
+        reader.note(fault);
+    }
+    reader.feed(&body);
+    let call = reader.finish();
+    let grant = arguments.scopes.as_deref().map(|scopes| Grant {
+        scopes: Arc::new(scopes.split([',', ' ']).filter(|code| !code.is_empty()).collect::<ScopeSet>()),
+        user: None,
+        obtained: 0,
+        expires: Grant::NEVER,
+        source: GrantSource::Config,
+    });
+    let answer = answer(vendor, &catalogue, &call, grant.as_ref());
+    if arguments.json {
+        say_json(&answer);
+    } else {
+        tell(&answer);
+    }
+    Ok(match &answer.verdict {
+        Some(verdict) if verdict.decision == "deny" => NO,
+        _ => OK,
+    })
+}
+
+fn answer(vendor: Vendor, catalogue: &Catalogue, call: &Call<'_, '_>, grant: Option<&Grant>) -> Answer {
+    let listed = match &call.operation {
+        Asked::Listed(operation) => Some(*operation),
+        Asked::NotBuilt { version, name, .. } => catalogue.find(*version, name),
+        Asked::Unlisted { .. } | Asked::Preflight | Asked::Unparsed => None,
+    };
+    let (name, version) = (call.operation.name(), call.operation.version());
+    let verdict = grant.map(|grant| {
+        let view = match call.credential {
+            CredentialRead::One(_) => GrantView::Known(grant),
+            CredentialRead::Missing | CredentialRead::Unclear => GrantView::None,
+        };
+        let decision = policy::decide(call, view, &Rules::default(), 0);
+        VerdictAnswer {
+            decision: if decision.verdict.permitted { "permit" } else { "deny" },
+            reason: decision.verdict.reason.as_str(),
+            missing: decision.verdict.missing.iter().map(ToString::to_string).collect(),
+            remedy: remedy(call, decision.verdict.reason),
+        }
+    });
+    Answer {
+        vendor: vendor.name(),
+        operation: listed.map_or(name, |operation| &operation.name).to_owned(),
+        api_version: version.as_str(),
+        listed: listed.is_some(),
+        requirement: requirement(call, listed),
+        required: listed
+            .map(policy::required)
+            .unwrap_or_default()
+            .iter()
+            .map(|set| set.iter().map(str::to_owned).collect())
+            .collect(),
+        access: listed.map(|operation| operation.access.as_str()),
+        who: listed.map(|operation| operation.who.to_string()),
+        deprecated: listed.map(|operation| operation.deprecated),
+        source: listed.map(|operation| operation.provenance.source.to_string()),
+        confidence: listed.map(|operation| operation.provenance.confidence.as_str()),
+        note: listed.map(|operation| operation.provenance.note.to_string()).filter(|note| !note.is_empty()),
+        read_as: ReadAs {
+            credential: credential(call),
+            fault: call.fault.map(|fault| fault.reason.as_str()),
+            detail: call.fault.map(|fault| fault.detail),
+        },
+        verdict,
+        similar: match listed {
+            Some(_) => Vec::new(),
+            None => catalogue.similar(version, name).into_iter().map(str::to_owned).collect(),
+        },
+    }
+}
+
+fn requirement(call: &Call<'_, '_>, listed: Option<&Operation>) -> String {
+    let known = listed.map_or_else(
+        || "not in the catalogue".to_owned(),
+        |operation| catalogue::describe(&operation.requirement),
+    );
+    match &call.operation {
+        Asked::NotBuilt { form, .. } => format!("{known}; this is {}, which this version does not open", form.as_str()),
+        Asked::Listed(_) | Asked::Unlisted { .. } | Asked::Unparsed => known,
+        Asked::Preflight => "nothing: a CORS preflight".to_owned(),
+    }
+}
+
+const fn remedy(call: &Call<'_, '_>, reason: Reason) -> &'static str {
+    match (&call.operation, reason) {
+        (Asked::NotBuilt { .. }, Reason::OperationUnlisted) => "wait for a version that reads this form of call",
+        _ => reason.remedy(),
+    }
+}
+
+fn credential(call: &Call<'_, '_>) -> String {
+    match &call.credential {
+        CredentialRead::Missing => "none".to_owned(),
+        CredentialRead::Unclear => "more than one, or unclear".to_owned(),
+        CredentialRead::One(one) => format!("{} in the {}", one.kind.as_str(), one.location.as_str()),
+    }
+}
+
+fn tell(answer: &Answer) {
+    say(&format!("{} ({} {})", answer.operation, answer.vendor, answer.api_version));
+    say(&format!("  needs    {}", answer.requirement));
+    if let (Some(access), Some(who)) = (answer.access, &answer.who) {
+        say(&format!("  access   {access}, by {who}"));
+    }
+    if answer.deprecated == Some(true) {
+        say("  status   deprecated");
+    }
+    if let (Some(source), Some(confidence)) = (&answer.source, answer.confidence) {
+        say(&format!("  source   {source} ({confidence})"));
+    }
+    if let Some(note) = &answer.note {
+        say(&format!("  note     {note}"));
+    }
+    if let (Some(fault), Some(detail)) = (answer.read_as.fault, answer.read_as.detail) {
+        say(&format!("  unclear  {fault}: {detail}"));
+    }
+    if !answer.similar.is_empty() {
+        say(&format!("  similar  {}", answer.similar.join(", ")));
+    }
+    if let Some(verdict) = &answer.verdict {
+        let missing = match verdict.missing.as_slice() {
+            [] => String::new(),
+            missing => format!(", missing {}", missing.join(", ")),
+        };
+        let word = tint(verdict.decision, colour_of(verdict.decision));
+        say(&format!("  verdict  {word}: {}{missing}", verdict.reason));
+        if !verdict.remedy.is_empty() {
+            say(&format!("  remedy   {}", verdict.remedy));
+        }
+    }
+}
+
+/// The request that calls an operation, with a token that stands for the one whose scopes are given.
+fn request_for(operation: &str) -> anyhow::Result<Request<()>> {
+    let (verb, target) = match operation.split_once(' ') {
+        Some((verb, target)) => (verb, target.to_owned()),
+        None => {
+            let (version, name) = match operation.split_once(':') {
+                Some((version, name)) if version == ApiVersion::V3.as_str() => ("api/", name),
+                Some((version, name)) if version == ApiVersion::V2.as_str() => ("", name),
+                _ => ("", operation),
+            };
+            ("POST", format!("/rest/{version}{name}"))
+        }
+    };
+    let wrong = || WrongUse(format!("`{operation}` is neither a name nor \"VERB /path\""));
+    let mut request = Request::builder()
+        .method(Method::from_bytes(verb.as_bytes()).map_err(|_| wrong())?)
+        .uri(target.as_str())
+        .header(http::header::HOST, "gate.example")
+        .body(())
+        .map_err(|_| wrong())?;
+    let bare = request.uri().path().split('/').filter(|segment| !segment.is_empty()).count() <= 3;
+    if bare && !target.contains("auth=") && !target.contains("access_token=") {
+        request.headers_mut().insert(http::header::AUTHORIZATION, HeaderValue::from_static("Bearer explained"));
+    }
+    Ok(request)
+}
+
+/// A raw request, read by the parser that hyper uses.
+fn raw_request(bytes: &[u8]) -> anyhow::Result<(Request<()>, Vec<u8>)> {
+    let mut fields = [httparse::EMPTY_HEADER; 100];
+    let mut parsed = httparse::Request::new(&mut fields);
+    let httparse::Status::Complete(length) = parsed.parse(bytes).context("the file is no HTTP request")? else {
+        return Err(WrongUse("the request's head has no end: an empty line is missing".to_owned()).into());
+    };
+    let mut request = Request::builder().method(parsed.method.unwrap_or_default()).uri(parsed.path.unwrap_or_default());
+    for field in parsed.headers.iter() {
+        request = request.header(HeaderName::try_from(field.name)?, HeaderValue::from_bytes(field.value)?);
+    }
+    Ok((request.body(())?, bytes.get(length..).unwrap_or_default().to_vec()))
+}

@@ -1,0 +1,208 @@
+//! The configuration: a file becomes a [`Config`] that can be run, or all that is wrong with it at once.
+
+mod document;
+mod gate;
+mod report;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use gate::{CatalogueSource, GateConfig, GrantConfig, Upstream};
+pub use report::{ConfigError, Notice};
+
+use crate::audit::{self, Guarantee, OnAuditFailure};
+use crate::snapshot::Limits;
+use crate::store;
+use crate::tls;
+use document::{Document, Section};
+use gate::Common;
+
+/// Where the configuration lies unless `--config` says otherwise.
+pub const DEFAULT_PATH: &str = "config/grantgate.toml";
+
+/// A configuration that can be run.
+#[derive(Debug)]
+pub struct Config {
+    /// The state directory.
+    pub state: store::Settings,
+    /// The key behind token ids, where it is given; else the state directory makes one.
+    pub token_id_key: Option<Vec<u8>>,
+    /// The journal.
+    pub audit: audit::Settings,
+    /// The guarantee in force, unless a gate has its own.
+    pub guarantee: Guarantee,
+    /// The admin listener.
+    pub admin: AdminConfig,
+    /// Limits that all gates share.
+    pub limits: Limits,
+    /// How long calls under way may take to end once the program is asked to stop.
+    pub grace: Duration,
+    /// The gates.
+    pub gates: Vec<GateConfig>,
+    /// What is not wrong and should be known.
+    pub warnings: Vec<Notice>,
+}
+
+/// The admin listener.
+#[derive(Debug)]
+pub struct AdminConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// TLS, if it is on.
+    pub tls: Option<tls::Acceptor>,
+}
+
+impl Config {
+    /// Reads and validates a file.
+    ///
+    /// # Errors
+    /// If the file cannot be read; or everything that is wrong in it, each with its place and a remedy.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text =
+            fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        Self::parse(path, &text)
+    }
+
+    /// Validates a configuration's text; `path` is for messages.
+    ///
+    /// # Errors
+    /// Everything that is wrong in it, each with its place and a remedy.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let document = Document::parse(text);
+        let config = Self::read(&document);
+        let (problems, warnings) = document.findings(path, text);
+        match config {
+            Some(config) if problems.is_empty() => Ok(Self { warnings, ..config }),
+            _ => Err(ConfigError::Invalid { problems }),
+        }
+    }
+
+    /// Reads what can be read; `None` if something that nothing can stand in for is missing.
+    fn read(document: &Document<'_>) -> Option<Self> {
+        let root = document.root()?;
+        let (state, token_id_key) = state(root.table("state").as_ref());
+        let (audit, guarantee) = journal(root.table("audit").as_ref(), &state);
+        let admin = admin(root.table("admin").as_ref());
+        let limits = LimitsSection::read(root.table("limits").as_ref());
+        let catalogue_dir = root.string("catalogue_dir").map(|text| PathBuf::from(text.value));
+        let common = Common { guarantee, limits: &limits, catalogue_dir };
+        let sections = root.tables("gate");
+        if sections.is_empty() {
+            root.problem("no gate is configured", "add a [[gate]] with `name`, `vendor`, `listen` and `upstream`");
+        }
+        let gates: Option<Vec<GateConfig>> = sections.iter().map(|section| gate::read(section, &common)).collect();
+        gate::check_together(&sections, gates.as_deref().unwrap_or_default(), admin.as_ref().map(|admin| admin.listen));
+        root.finish(&[]);
+        Some(Self {
+            state,
+            token_id_key,
+            audit,
+            guarantee,
+            admin: admin?,
+            grace: limits.grace,
+            limits: limits.limits,
+            gates: gates?,
+            warnings: Vec::new(),
+        })
+    }
+}
+
+fn state(section: Option<&Section<'_, '_>>) -> (store::Settings, Option<Vec<u8>>) {
+    let dir = section.and_then(|section| section.string("dir")).map_or("var", |dir| dir.value);
+    let key = section.and_then(|section| section.secret("token_id_key"));
+    if let (Some(section), Some(key)) = (section, &key)
+        && key.value.len() < 16
+    {
+        section.problem_at(&key.span, "the key is shorter than 16 bytes", "use 32 random bytes");
+    }
+    if let Some(section) = section {
+        section.finish(&["redis"]);
+    }
+    (store::Settings { dir: PathBuf::from(dir) }, key.map(|key| key.value.into_bytes()))
+}
+
+/// The words of `guarantee`.
+const GUARANTEES: [(&str, Guarantee); 2] = [("strict", Guarantee::Strict), ("durable", Guarantee::Durable)];
+
+fn journal(section: Option<&Section<'_, '_>>, state: &store::Settings) -> (audit::Settings, Guarantee) {
+    let dir = store::audit_dir(&state.dir);
+    let Some(section) = section else {
+        let settings = audit::Settings {
+            dir,
+            deadline: Duration::from_millis(DEADLINE_MS),
+            on_failure: OnAuditFailure::Forward,
+        };
+        return (settings, Guarantee::Strict);
+    };
+    let guarantee = section.choice("guarantee", &GUARANTEES, &["best_effort"]).unwrap_or_default();
+    let on_failure = [("forward", OnAuditFailure::Forward), ("block", OnAuditFailure::Block)];
+    let settings = audit::Settings {
+        dir,
+        deadline: Duration::from_millis(section.integer("deadline_ms", DEADLINE_MS, 10, 60_000)),
+        on_failure: section.choice("on_audit_failure", &on_failure, &[]).unwrap_or_default(),
+    };
+    section.finish(&["reserve_mib"]);
+    (settings, guarantee)
+}
+
+/// Long enough for a slow disk, short enough that a hung one is noticed.
+const DEADLINE_MS: u64 = 2000;
+
+fn admin(section: Option<&Section<'_, '_>>) -> Option<AdminConfig> {
+    const LISTEN: &str = "127.0.0.1:9440";
+    let listen = match section {
+        Some(section) => section.address("listen", Some(LISTEN)),
+        None => LISTEN.parse().ok(),
+    };
+    let tls = section.and_then(|section| section.table("tls")).map(|section| gate::tls(&section));
+    if let Some(section) = section {
+        section.finish(&["client_ca"]);
+    }
+    Some(AdminConfig { listen: listen?, tls: tls.flatten() })
+}
+
+/// `[limits]`: what all gates share.
+struct LimitsSection {
+    limits: Limits,
+    connect: Duration,
+    pool_idle: Duration,
+    pool_connections: usize,
+    grace: Duration,
+}
+
+impl LimitsSection {
+    fn read(section: Option<&Section<'_, '_>>) -> Self {
+        let number = |key, default, least, most| {
+            section.map_or(default, |section| section.integer(key, default, least, most))
+        };
+        let secs = |key, default| Duration::from_secs(number(key, default, 1, 86_400));
+        let size = |key, default, least, most| usize::try_from(number(key, default, least, most)).unwrap_or(usize::MAX);
+        let read = Self {
+            limits: Limits {
+                inspected_body: number("inspected_body_mib", 64, 1, 1024) << 20,
+                inspected_total: number("inspected_total_mib", 256, 1, 65_536) << 20,
+                head: size("head_kib", 64, 8, 1024) << 10,
+                head_timeout: secs("head_secs", 30),
+                body_idle: secs("body_idle_secs", 30),
+                first_byte: secs("first_byte_secs", 75),
+                answer_idle: secs("answer_idle_secs", 60),
+            },
+            connect: secs("connect_secs", 5),
+            pool_idle: secs("pool_idle_secs", 30),
+            pool_connections: size("pool_idle_connections", 256, 0, 65_536),
+            grace: secs("grace_secs", 30),
+        };
+        if let Some(section) = section {
+            if read.limits.inspected_total < read.limits.inspected_body {
+                section.problem(
+                    "`inspected_total_mib` is smaller than `inspected_body_mib`",
+                    "no body of the permitted size would ever fit",
+                );
+            }
+            section.finish(&[]);
+        }
+        read
+    }
+}

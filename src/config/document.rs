@@ -1,0 +1,325 @@
+//! A TOML document read setting by setting, so that one run finds everything that is wrong.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::report::{Finding, Notice};
+use crate::model::edit_distance;
+
+/// A place in the text, in bytes.
+pub(super) type Span = Range<usize>;
+
+/// A value with its place.
+#[derive(Debug, Clone)]
+pub(super) struct Placed<T> {
+    pub(super) value: T,
+    pub(super) span: Span,
+}
+
+/// A parsed file, and what has been found in it.
+pub(super) struct Document<'t> {
+    table: Spanned<DeTable<'t>>,
+    problems: RefCell<Vec<Finding>>,
+    warnings: RefCell<Vec<Finding>>,
+}
+
+/// One table of the document. Every setting is asked for once; [`Section::finish`] names those that nobody asked for.
+pub(super) struct Section<'d, 't> {
+    document: &'d Document<'t>,
+    table: &'d DeTable<'t>,
+    span: Span,
+    asked: RefCell<Vec<&'static str>>,
+    finished: Cell<bool>,
+}
+
+impl<'t> Document<'t> {
+    pub(super) fn parse(text: &'t str) -> Self {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        let problems = errors
+            .into_iter()
+            .map(|error| Finding {
+                span: error.span().unwrap_or(0..0),
+                message: error.message().to_owned(),
+                hint: "see https://toml.io for the format".to_owned(),
+            })
+            .collect();
+        Self { table, problems: RefCell::new(problems), warnings: RefCell::default() }
+    }
+
+    /// The top of the document; `None` if it is not TOML.
+    pub(super) fn root(&self) -> Option<Section<'_, 't>> {
+        self.problems.borrow().is_empty().then(|| Section::new(self, self.table.get_ref(), 0..0))
+    }
+
+    /// Problems and warnings in the order of their places.
+    pub(super) fn findings(&self, path: &Path, text: &str) -> (Vec<Notice>, Vec<Notice>) {
+        let sorted = |findings: &RefCell<Vec<Finding>>| {
+            let mut findings = findings.borrow().clone();
+            findings.sort_by_key(|finding| finding.span.start);
+            findings.into_iter().map(|finding| finding.locate(path, text)).collect()
+        };
+        (sorted(&self.problems), sorted(&self.warnings))
+    }
+}
+
+impl<'d, 't> Section<'d, 't> {
+    fn new(document: &'d Document<'t>, table: &'d DeTable<'t>, span: Span) -> Self {
+        Self { document, table, span, asked: RefCell::default(), finished: Cell::new(false) }
+    }
+
+    /// Notes something wrong with the section as a whole.
+    pub(super) fn problem(&self, message: impl Into<String>, hint: impl Into<String>) {
+        self.problem_at(&self.span, message, hint);
+    }
+
+    /// Notes something wrong at a place.
+    pub(super) fn problem_at(&self, span: &Span, message: impl Into<String>, hint: impl Into<String>) {
+        let finding = Finding { span: span.clone(), message: message.into(), hint: hint.into() };
+        self.document.problems.borrow_mut().push(finding);
+    }
+
+    /// Notes something that should be known.
+    pub(super) fn warning_at(&self, span: &Span, message: impl Into<String>, hint: impl Into<String>) {
+        let finding = Finding { span: span.clone(), message: message.into(), hint: hint.into() };
+        self.document.warnings.borrow_mut().push(finding);
+    }
+
+    fn value(&self, key: &'static str) -> Option<(&'d DeValue<'t>, Span)> {
+        self.asked.borrow_mut().push(key);
+        self.table.get(key).map(|value| (value.get_ref(), value.span()))
+    }
+
+    /// True if the setting is there.
+    pub(super) fn has(&self, key: &'static str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    pub(super) fn string(&self, key: &'static str) -> Option<Placed<&'d str>> {
+        match self.value(key)? {
+            (DeValue::String(text), span) => Some(Placed { value: text, span }),
+            (other, span) => self.wrong_type(key, other, &span, "a string"),
+        }
+    }
+
+    /// A string that nothing can stand in for.
+    pub(super) fn required(&self, key: &'static str, example: &str) -> Option<Placed<&'d str>> {
+        if !self.has(key) {
+            self.asked.borrow_mut().push(key);
+            self.problem(format!("`{key}` is missing"), format!("add {key} = \"{example}\""));
+            return None;
+        }
+        self.string(key)
+    }
+
+    pub(super) fn boolean(&self, key: &'static str) -> bool {
+        match self.value(key) {
+            None => false,
+            Some((DeValue::Boolean(value), _)) => *value,
+            Some((other, span)) => self.wrong_type(key, other, &span, "true or false").unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn integer(&self, key: &'static str, default: u64, least: u64, most: u64) -> u64 {
+        match self.value(key) {
+            None => default,
+            Some((DeValue::Integer(digits), span)) => {
+                let number = u64::from_str_radix(&digits.as_str().replace('_', ""), digits.radix()).ok();
+                match number {
+                    Some(number) if (least..=most).contains(&number) => number,
+                    _ => {
+                        let hint = format!("the default is {default}");
+                        self.problem_at(&span, format!("`{key}` must be between {least} and {most}"), hint);
+                        default
+                    }
+                }
+            }
+            Some((other, span)) => self.wrong_type(key, other, &span, "a whole number").unwrap_or(default),
+        }
+    }
+
+    /// One of several words. `later` are words that this version does not honour yet.
+    pub(super) fn choice<T: Copy>(
+        &self,
+        key: &'static str,
+        words: &[(&'static str, T)],
+        later: &[&'static str],
+    ) -> Option<T> {
+        let word = self.string(key)?;
+        if let Some((_, value)) = words.iter().find(|(known, _)| *known == word.value) {
+            return Some(*value);
+        }
+        let known = words.iter().map(|(known, _)| format!("\"{known}\"")).collect::<Vec<_>>().join(", ");
+        if later.contains(&word.value) {
+            let message = format!("`{key} = \"{}\"` is not available in this version", word.value);
+            self.problem_at(&word.span, message, format!("use one of {known}"));
+        } else {
+            let message = format!("`{key}` has no value \"{}\"", printable(word.value));
+            self.problem_at(&word.span, message, format!("use one of {known}"));
+        }
+        None
+    }
+
+    pub(super) fn strings(&self, key: &'static str) -> Vec<Placed<&'d str>> {
+        match self.value(key) {
+            None => Vec::new(),
+            Some((DeValue::Array(values), _)) => values
+                .iter()
+                .filter_map(|value| match value.get_ref() {
+                    DeValue::String(text) => Some(Placed { value: text.as_ref(), span: value.span() }),
+                    other => self.wrong_type(key, other, &value.span(), "a list of strings"),
+                })
+                .collect(),
+            Some((other, span)) => {
+                self.wrong_type::<()>(key, other, &span, "a list of strings");
+                Vec::new()
+            }
+        }
+    }
+
+    pub(super) fn address(&self, key: &'static str, default: Option<&str>) -> Option<SocketAddr> {
+        let text = match (self.has(key), default) {
+            (false, Some(default)) => {
+                self.asked.borrow_mut().push(key);
+                return default.parse().ok();
+            }
+            _ => self.required(key, "127.0.0.1:9404")?,
+        };
+        let parsed = text.value.parse().ok();
+        if parsed.is_none() {
+            let message = format!("`{key}` is no address with a port");
+            self.problem_at(&text.span, message, "write an IP address and a port, such as 127.0.0.1:9404 or [::1]:9404");
+        }
+        parsed
+    }
+
+    /// A secret: `{ env = "NAME" }`, `{ file = "PATH" }`, or a plain string, which is accepted with a warning.
+    pub(super) fn secret(&self, key: &'static str) -> Option<Placed<String>> {
+        let (value, span) = self.value(key)?;
+        let secret = match value {
+            DeValue::String(text) => {
+                self.warning_at(
+                    &span,
+                    format!("`{key}` stands in the configuration in the clear"),
+                    format!("use {key} = {{ file = \"…\" }} or {{ env = \"…\" }}"),
+                );
+                text.to_string()
+            }
+            DeValue::Table(table) => {
+                let section = Section::new(self.document, table, span.clone());
+                let secret = section.secret_from();
+                section.finish(&[]);
+                secret?
+            }
+            other => return self.wrong_type(key, other, &span, "{ env = \"…\" }, { file = \"…\" } or a string"),
+        };
+        if secret.is_empty() {
+            self.problem_at(&span, format!("`{key}` is empty"), "give the secret's value");
+            return None;
+        }
+        Some(Placed { value: secret, span })
+    }
+
+    fn secret_from(&self) -> Option<String> {
+        match (self.string("env"), self.string("file")) {
+            (Some(name), None) => std::env::var(name.value)
+                .map_err(|_| {
+                    let message = format!("the environment has no variable {}", printable(name.value));
+                    self.problem_at(&name.span, message, "set it for this process, or use { file = \"…\" }");
+                })
+                .ok(),
+            (None, Some(path)) => std::fs::read_to_string(path.value)
+                .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
+                .map_err(|error| {
+                    let message = format!("cannot read {}: {error}", printable(path.value));
+                    self.problem_at(&path.span, message, "paths are relative to the working directory");
+                })
+                .ok(),
+            _ => {
+                self.problem("a secret comes from one place", "write { env = \"NAME\" } or { file = \"PATH\" }");
+                None
+            }
+        }
+    }
+
+    pub(super) fn table(&self, key: &'static str) -> Option<Section<'d, 't>> {
+        match self.value(key)? {
+            (DeValue::Table(table), span) => Some(Section::new(self.document, table, span)),
+            (other, span) => self.wrong_type(key, other, &span, "a table"),
+        }
+    }
+
+    /// An array of tables: `[[key]]`.
+    pub(super) fn tables(&self, key: &'static str) -> Vec<Section<'d, 't>> {
+        match self.value(key) {
+            None => Vec::new(),
+            Some((DeValue::Array(values), _)) => values
+                .iter()
+                .filter_map(|value| match value.get_ref() {
+                    DeValue::Table(table) => Some(Section::new(self.document, table, value.span())),
+                    other => self.wrong_type(key, other, &value.span(), "a list of tables"),
+                })
+                .collect(),
+            Some((other, span)) => {
+                self.wrong_type::<()>(key, other, &span, "a list of tables: write [[…]] with two brackets");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Names the settings that nobody asked for. `later` are settings that this version does not honour yet.
+    pub(super) fn finish(&self, later: &[&str]) {
+        if self.finished.replace(true) {
+            return;
+        }
+        let asked = self.asked.borrow();
+        for key in self.table.keys() {
+            let name = key.get_ref().as_ref();
+            if asked.contains(&name) {
+                continue;
+            }
+            if later.contains(&name) {
+                let message = format!("`{name}` is not available in this version");
+                self.problem_at(&key.span(), message, "remove it");
+                continue;
+            }
+            let near = asked.iter().min_by_key(|known| edit_distance(known, name));
+            let hint = match near {
+                Some(near) if edit_distance(near, name) <= 2 => format!("did you mean `{near}`?"),
+                _ => {
+                    let mut known: Vec<&str> = asked.iter().copied().collect();
+                    known.sort_unstable();
+                    format!("known here: {}", known.join(", "))
+                }
+            };
+            self.problem_at(&key.span(), format!("unknown setting `{}`", printable(name)), hint);
+        }
+    }
+
+    fn wrong_type<T>(&self, key: &str, found: &DeValue<'_>, span: &Span, expected: &str) -> Option<T> {
+        let message = format!("`{key}` must be {expected}, not {}", kind(found));
+        self.problem_at(span, message, "correct the value");
+        None
+    }
+}
+
+fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// Text from the file as a message may show it: no control characters, not endless.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().take(60).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}

@@ -1,0 +1,19 @@
+//! Grantgate.
+pub mod admin;
+pub mod app;
+pub mod audit;
+pub mod catalogue;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod emulator;
+pub mod grants;
+pub mod model;
+pub mod policy;
+pub mod proxy;
+pub mod snapshot;
+pub mod store;
+pub mod telemetry;
+pub mod tls;
+pub mod upstream;
+pub mod vendor;

@@ -1,0 +1,22 @@
+//! The nouns: what a call, a credential, a grant, a requirement and a decision are, with their invariants.
+//!
+//! Standard terms of RFC 6749, 6750 and NIST SP 800-162; the lexicon in the crate's documentation has one line for
+//! each. Nothing here reads, waits, logs or knows a vendor.
+
+mod call;
+mod credential;
+mod decision;
+mod grant;
+mod operation;
+mod pattern;
+mod reason;
+mod scope;
+
+pub use call::{ApiVersion, Asked, Call, Fault, Inspected, NotBuilt, OPERATION_NAME_CAP, cap_name};
+pub use credential::{Credential, CredentialKind, CredentialRead, Location, Secret, TokenId, TokenIdKey};
+pub use decision::{Decision, DecisionWord, Mode, Outcome, Verdict};
+pub use grant::{Grant, GrantSource, GrantView};
+pub use operation::{Access, Condition, Confidence, Operation, Provenance, Requirement};
+pub use pattern::{Pattern, edit_distance};
+pub use reason::Reason;
+pub use scope::ScopeSet;

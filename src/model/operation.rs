@@ -1,0 +1,101 @@
+//! What the catalogue knows of one vendor method.
+
+use super::{ApiVersion, ScopeSet};
+
+/// One vendor method as the catalogue names it. API version and name together are its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operation {
+    /// Position in the catalogue: a small number that stands for the operation in counters.
+    pub index: u32,
+    /// The version of the vendor's API under which this name is open.
+    pub version: ApiVersion,
+    /// The name in the vendor's documented spelling.
+    pub name: Box<str>,
+    /// What a token needs to call it.
+    pub requirement: Requirement,
+    /// Whether it reads or writes.
+    pub access: Access,
+    /// Who may call it by the vendor's documentation, beside the scope.
+    pub who: Box<str>,
+    /// True if the vendor says that it stops developing or supporting it.
+    pub deprecated: bool,
+    /// Where this line comes from.
+    pub provenance: Provenance,
+}
+
+/// What an operation needs of a grant: any of several sets of scopes, each needed whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Requirement {
+    /// Every valid token may call it.
+    NoScope,
+    /// One of these sets, whole.
+    AnyOf(Box<[ScopeSet]>),
+    /// A need that hangs on the call's parameters.
+    Conditional(Box<[Condition]>),
+    /// Not documented: as unlisted.
+    Unknown,
+}
+
+/// One alternative of a requirement that hangs on parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// Scopes that are needed whatever the parameters say.
+    pub scopes: ScopeSet,
+    /// What must be read from the call to know the rest, as the catalogue writes it: `{moduleId}`, `{event}`.
+    pub parameter: Box<str>,
+}
+
+/// Whether an operation reads or writes, as the vendor documents it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reads only.
+    Read,
+    /// Creates, changes or deletes.
+    Write,
+    /// Not documented.
+    Unknown,
+}
+
+impl Access {
+    /// The word in catalogue files and output.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Where a line of the catalogue comes from and how far to trust it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provenance {
+    /// The vendor's page, or a word on where else it was seen.
+    pub source: Box<str>,
+    /// How the requirement is known.
+    pub confidence: Confidence,
+    /// A conflict between sources and how it was settled; empty where they agree.
+    pub note: Box<str>,
+}
+
+/// How the requirement of an operation is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confidence {
+    /// The vendor's documentation says so.
+    Documented,
+    /// Seen in the vendor's code or behaviour.
+    Observed,
+    /// Inferred.
+    Assumed,
+}
+
+impl Confidence {
+    /// The word in catalogue files, records and output.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Documented => "documented",
+            Self::Observed => "observed",
+            Self::Assumed => "assumed",
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The decision: pure, total, without I/O, clock or log.
+//!
+//! [`decide`] is the one place where a call is permitted or refused. `serve`, `explain` and the tests use the same
+//! function.
+
+use crate::model::{
+    ApiVersion, Asked, Call, CredentialRead, Decision, Grant, GrantView, Mode, Operation, Pattern, Reason, Requirement,
+    ScopeSet, Verdict,
+};
+
+/// What a gate asks beside the vendor's scopes: its mode, its rules and what becomes of the unknown.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rules {
+    /// What is done with decisions, unless a rule says otherwise.
+    pub mode: Mode,
+    /// What a token without a known grant gets.
+    pub unknown_token: UnknownToken,
+    /// What becomes of operations that the catalogue does not have.
+    pub unlisted_operation: UnlistedOperation,
+    /// Narrower than the grant; the first that matches decides.
+    rules: Vec<Rule>,
+    /// For each operation of the catalogue the position of its rule; empty without rules.
+    of_operation: Vec<Option<u16>>,
+}
+
+/// What a token without a known grant gets. `assume` is not among them: it makes every token known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UnknownToken {
+    /// Nothing, operations without a scope included.
+    #[default]
+    Refuse,
+    /// Its calls are forwarded; the record says `token_unknown`.
+    Forward,
+}
+
+/// What becomes of operations that the catalogue does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UnlistedOperation {
+    /// Refused.
+    #[default]
+    Refuse,
+    /// Forwarded; the record says `operation_unlisted`.
+    Forward,
+}
+
+/// One rule of a gate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// The operations it speaks of.
+    pub operations: Vec<Pattern>,
+    /// What it does with them.
+    pub effect: Effect,
+}
+
+/// What a rule does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Refuses the operation, whatever the grant says.
+    Refuse,
+    /// Sets the mode for the operation.
+    Mode(Mode),
+}
+
+/// Decides on a call.
+///
+/// `now` is in seconds since 1970. Where several reasons to refuse hold, the verdict names the first in the order of
+/// [`Reason`]. A mode comes from the first rule that matches the operation, else from the gate.
+pub fn decide<'c>(call: &Call<'_, 'c>, grant: GrantView<'_>, rules: &Rules, now: u32) -> Decision<'c> {
+    let children: Vec<Verdict<'c>> =
+        call.members.iter().map(|member| judge(call, member, grant, rules, now)).collect();
+    let mut verdict = judge(call, &call.operation, grant, rules, now);
+    if verdict.permitted && children.iter().any(|child| !child.permitted) {
+        verdict.permitted = false;
+        verdict.reason = Reason::BatchMemberDenied;
+    }
+    Decision { verdict, children }
+}
+
+/// The verdict on one operation of a call.
+fn judge<'c>(call: &Call<'_, 'c>, asked: &Asked<'c>, grant: GrantView<'_>, rules: &Rules, now: u32) -> Verdict<'c> {
+    let (rule, effect) = rules.first_match(asked);
+    let mode = match effect {
+        // The floor holds in every mode: this could not be forwarded as one message.
+        _ if call.fault.is_some_and(|fault| fault.reason <= Reason::UpgradeRefused) => Mode::Enforce,
+        Some(Effect::Mode(mode)) => mode,
+        Some(Effect::Refuse) | None => rules.mode,
+    };
+    let mut missing = Vec::new();
+    let (permitted, reason) = verdict(call, asked, grant, rules, effect, now, &mut missing);
+    Verdict { permitted, reason, missing, mode, rule }
+}
+
+/// The questions in their order: can it be read, whose is it, does a rule forbid it, is it known, is it granted.
+fn verdict<'c>(
+    call: &Call<'_, 'c>,
+    asked: &Asked<'c>,
+    grant: GrantView<'_>,
+    rules: &Rules,
+    effect: Option<Effect>,
+    now: u32,
+    missing: &mut Vec<&'c str>,
+) -> (bool, Reason) {
+    if let Some(fault) = call.fault {
+        return (false, fault.reason);
+    }
+    match asked {
+        Asked::Preflight => return (true, Reason::NoScopeNeeded),
+        // What cannot be read is never forwarded by a setting: its credential may be unread as well.
+        Asked::NotBuilt { .. } => return (false, Reason::OperationUnlisted),
+        Asked::Listed(_) | Asked::Unlisted { .. } | Asked::Unparsed => {}
+    }
+    if matches!(call.credential, CredentialRead::Missing) {
+        return (false, Reason::CredentialMissing);
+    }
+    let known = match identity(grant, now) {
+        Ok(known) => known,
+        Err(Reason::TokenUnknown) if rules.unknown_token == UnknownToken::Forward => None,
+        Err(reason) => return (false, reason),
+    };
+    if effect == Some(Effect::Refuse) {
+        return (false, Reason::RuleRefused);
+    }
+    let requirement = match asked {
+        Asked::Listed(operation) => &operation.requirement,
+        Asked::Unlisted { .. } if rules.unlisted_operation == UnlistedOperation::Forward => {
+            return (true, Reason::OperationUnlisted);
+        }
+        Asked::Unlisted { .. } | Asked::NotBuilt { .. } | Asked::Unparsed | Asked::Preflight => {
+            return (false, Reason::OperationUnlisted);
+        }
+    };
+    match (requirement, known) {
+        (Requirement::Unknown | Requirement::Conditional(_), _) => (false, Reason::OperationUnlisted),
+        (_, None) => (true, Reason::TokenUnknown),
+        (Requirement::NoScope, Some(_)) => (true, Reason::NoScopeNeeded),
+        (Requirement::AnyOf(sets), Some(grant)) => {
+            if sets.iter().any(|set| grant.scopes.covers(set)) {
+                return (true, Reason::Permitted);
+            }
+            *missing = fewest_missing(sets, &grant.scopes);
+            (false, Reason::ScopeMissing)
+        }
+    }
+}
+
+/// The grant to judge by, or why there is none.
+fn identity(view: GrantView<'_>, now: u32) -> Result<Option<&Grant>, Reason> {
+    match view {
+        GrantView::Known(grant) if grant.has_expired(now) => Err(Reason::TokenExpired),
+        GrantView::Known(grant) => Ok(Some(grant)),
+        GrantView::None => Err(Reason::CredentialMissing),
+        GrantView::Unknown => Err(Reason::TokenUnknown),
+        GrantView::Expired => Err(Reason::TokenExpired),
+        GrantView::Revoked => Err(Reason::TokenRevoked),
+        GrantView::Unavailable => Err(Reason::GrantUnavailable),
+    }
+}
+
+/// What lacks of the alternative that lacks the fewest scopes; the first of equals.
+fn fewest_missing<'c>(sets: &'c [ScopeSet], held: &ScopeSet) -> Vec<&'c str> {
+    sets.iter()
+        .map(|set| set.iter().filter(|code| !held.contains(code)).collect::<Vec<_>>())
+        .min_by_key(Vec::len)
+        .unwrap_or_default()
+}
+
+impl Rules {
+    /// Rules that know, for every operation of a catalogue, which of them speaks of it first.
+    ///
+    /// `operations` must be all of the catalogue, in its order.
+    pub fn new<'c>(
+        mode: Mode,
+        unknown_token: UnknownToken,
+        unlisted_operation: UnlistedOperation,
+        rules: Vec<Rule>,
+        operations: impl Iterator<Item = &'c Operation>,
+    ) -> Self {
+        let mut compiled = Self { mode, unknown_token, unlisted_operation, rules, of_operation: Vec::new() };
+        if !compiled.rules.is_empty() {
+            compiled.of_operation =
+                operations.map(|operation| compiled.search(operation.version, &operation.name)).collect();
+        }
+        compiled
+    }
+
+    /// The first rule that speaks of this operation: its position and effect.
+    fn first_match(&self, asked: &Asked<'_>) -> (Option<u16>, Option<Effect>) {
+        if self.rules.is_empty() {
+            return (None, None);
+        }
+        let position = match asked {
+            Asked::Listed(operation) => {
+                usize::try_from(operation.index).ok().and_then(|index| *self.of_operation.get(index)?)
+            }
+            Asked::Unlisted { .. } | Asked::NotBuilt { .. } | Asked::Preflight | Asked::Unparsed => {
+                self.search(asked.version(), asked.name())
+            }
+        };
+        let effect = position.and_then(|position| Some(self.rules.get(usize::from(position))?.effect));
+        (position, effect)
+    }
+
+    fn search(&self, version: ApiVersion, name: &str) -> Option<u16> {
+        let versioned = format!("{}:{name}", version.as_str());
+        let speaks = |rule: &Rule| rule.operations.iter().any(|one| one.matches(name) || one.matches(&versioned));
+        u16::try_from(self.rules.iter().position(speaks)?).ok()
+    }
+}
+
+/// The sets of scopes that would satisfy an operation, for records and answers; empty where none would.
+pub fn required(operation: &Operation) -> &[ScopeSet] {
+    match &operation.requirement {
+        Requirement::AnyOf(sets) => sets,
+        Requirement::NoScope | Requirement::Conditional(_) | Requirement::Unknown => &[],
+    }
+}

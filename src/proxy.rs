@@ -1,0 +1,82 @@
+//! The path of a request. [`handle`] is the whole of it; each step is one file.
+
+mod body;
+mod enforce;
+mod exchange;
+mod forward;
+pub mod framing;
+mod identify;
+mod observe;
+mod read;
+mod record;
+mod respond;
+mod serve;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use arc_swap::ArcSwap;
+use http::Request;
+use hyper::body::Incoming;
+
+pub use body::{Budget, CallBody};
+pub use respond::AnswerBody;
+pub use serve::{Connection, serve};
+
+use crate::audit::Outbox;
+use crate::policy;
+use crate::snapshot::Snapshot;
+use crate::telemetry::{CallCounts, GateMetrics, Metrics};
+use crate::upstream::Pool;
+use enforce::Enforced;
+use exchange::Arrival;
+
+/// What one core has for its calls; nothing in it is shared with another core but what is read-mostly.
+#[derive(Debug)]
+pub struct Core {
+    /// The configuration in force.
+    pub snapshots: Arc<ArcSwap<Snapshot>>,
+    /// The way to the journal.
+    pub outbox: Outbox,
+    /// Connections to the upstreams, by gate.
+    pub pools: Vec<Pool<CallBody>>,
+    /// This core's counts.
+    pub counts: Arc<CallCounts>,
+    /// What is measured of each gate.
+    pub gates: Vec<Arc<GateMetrics>>,
+    /// All metrics, for what is rare.
+    pub metrics: Arc<Metrics>,
+    /// The room for bodies that are read before the verdict, shared by all cores.
+    pub budget: Arc<Budget>,
+    /// Set once calls under way are no longer waited for.
+    pub aborting: Arc<AtomicBool>,
+}
+
+/// One request, from its head to the head of its answer. What follows, the answer's body and the completion record,
+/// belongs to the [`AnswerBody`].
+pub async fn handle(core: Arc<Core>, connection: Arc<Connection>, request: Request<Incoming>) -> respond::Answer {
+    let arrival = Arrival::now();
+    let snapshot = core.snapshots.load_full();
+    let Some(gate) = snapshot.gate(connection.gate) else { return respond::gone() };
+    let (head, body) = request.into_parts();
+    let (call, body) = match read::read(gate, &snapshot.limits, &core.budget, &head, body).await {
+        Ok(read) => read,
+        Err(unread) => return respond::unread(&core, gate, &connection, arrival, unread),
+    };
+    let identity = identify::identify(gate, &call);
+    let decision = policy::decide(&call, identity.view(), &gate.rules, arrival.time.as_secs());
+    let (exchange, recording) =
+        record::decision(&core, gate, &connection, arrival, &head, &call, &identity, &decision, body.len());
+    let recorded = recording.settled(&decision, gate).await;
+    let refusal = respond::Refusing::new(&call, &decision);
+    // The credential is wiped before the request goes on.
+    drop(call);
+    match enforce::enforce(&decision, recorded, head, body) {
+        Enforced::Permitted(permitted) => {
+            let answer = forward::forward(&core, gate, &snapshot.limits, permitted, exchange).await;
+            let observed = observe::observe(gate, &decision, answer);
+            respond::pass(&core, gate, &snapshot.limits, &refusal, observed)
+        }
+        Enforced::Refused(reason) => respond::refuse(gate, &refusal, reason, exchange),
+    }
+}

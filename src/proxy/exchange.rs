@@ -1,0 +1,122 @@
+//! One call from its decision record to its completion record.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::Core;
+use crate::audit::{CompletionRecord, EventId, EventKind, Origin};
+use crate::clock::Timestamp;
+use crate::model::{Outcome, Reason};
+
+/// When a request's head had arrived.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrival {
+    /// By the wall clock, for records and expiry.
+    pub(super) time: Timestamp,
+    /// By the steady clock, for durations.
+    pub(super) instant: Instant,
+}
+
+impl Arrival {
+    pub(super) fn now() -> Self {
+        Self { time: Timestamp::now(), instant: Instant::now() }
+    }
+
+    /// The wall clock's time when so much has passed since: durations do not jump with the clock.
+    fn after(self, passed: Duration) -> Timestamp {
+        let nanos = u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX);
+        Timestamp::from_nanos(self.time.as_nanos().saturating_add(nanos))
+    }
+}
+
+/// A call whose decision record is on its way or written. However it ends, dropped included, it leaves exactly one
+/// completion record.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    core: Arc<Core>,
+    /// The decision's event.
+    pub(super) event: EventId,
+    arrival: Arrival,
+    sent: Option<Instant>,
+    latency: Option<Duration>,
+    outcome: Option<Outcome>,
+    /// Why the gate answered in place of the vendor.
+    pub(super) reason: Option<Reason>,
+    response: Option<(u16, Origin)>,
+    /// Bytes of the answer's body that went to the app.
+    pub(super) bytes: u64,
+    peer: Option<Arc<str>>,
+}
+
+impl Exchange {
+    pub(super) fn new(core: &Arc<Core>, event: EventId, arrival: Arrival) -> Self {
+        Self {
+            core: Arc::clone(core),
+            event,
+            arrival,
+            sent: None,
+            latency: None,
+            outcome: None,
+            reason: None,
+            response: None,
+            bytes: 0,
+            peer: None,
+        }
+    }
+
+    /// The call is about to be sent.
+    pub(super) fn sending(&mut self) {
+        self.sent = Some(Instant::now());
+    }
+
+    /// The head of the vendor's answer has come from this address.
+    pub(super) fn answered(&mut self, peer: &Arc<str>) {
+        self.latency = self.sent.map(|sent| sent.elapsed());
+        self.peer = Some(Arc::clone(peer));
+    }
+
+    /// The call was sent to this address and no valid answer came.
+    pub(super) fn unanswered(&mut self, peer: &Arc<str>) {
+        self.peer = Some(Arc::clone(peer));
+    }
+
+    /// The head of the answer goes to the app.
+    pub(super) fn responding(&mut self, status: u16, origin: Origin) {
+        self.response = Some((status, origin));
+    }
+
+    /// The time between arrival and now that the vendor did not take, and the time that it took.
+    pub(super) fn times(&self) -> (Duration, Option<Duration>) {
+        (self.arrival.instant.elapsed().saturating_sub(self.latency.unwrap_or_default()), self.latency)
+    }
+
+    /// Sets how the call ends; the first word counts.
+    pub(super) fn ends(&mut self, outcome: Outcome) {
+        self.outcome.get_or_insert(outcome);
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let given_up = if std::thread::panicking() {
+            Outcome::Panic
+        } else if self.core.aborting.load(Ordering::Relaxed) {
+            Outcome::Aborted
+        } else {
+            Outcome::ClientGone
+        };
+        let duration = self.arrival.instant.elapsed();
+        let record = CompletionRecord {
+            event: self.event,
+            time: self.arrival.after(duration),
+            outcome: self.outcome.unwrap_or(given_up),
+            reason: self.reason,
+            response: self.response.map(|(status, origin)| (status, origin, self.bytes)),
+            latency: self.latency,
+            duration,
+            destination: self.peer.as_deref(),
+        };
+        self.core.outbox.append(EventKind::CallCompletion, |out| record.write(out));
+    }
+}

@@ -1,0 +1,132 @@
+//! Step 7: what is sent is what was decided.
+
+use std::time::Duration;
+
+use http::header::{self, HeaderName};
+use http::{HeaderMap, Request, Uri, Version};
+use hyper::body::Incoming;
+use tokio::time::timeout;
+
+use super::Core;
+use super::body::CallBody;
+use super::enforce::Permitted;
+use super::exchange::Exchange;
+use crate::model::{Outcome, Reason};
+use crate::snapshot::{Gate, Limits};
+use crate::upstream::{Answer, ConnectError, Lease, SendError};
+
+/// What came of forwarding, with the exchange that it belongs to.
+#[derive(Debug)]
+pub(super) struct Forwarded {
+    pub(super) exchange: Exchange,
+    pub(super) result: Result<(http::response::Parts, Incoming, Lease<CallBody>), Reason>,
+}
+
+/// Sends a permitted request: the target and body bytes as they were judged, the header fields less those that end
+/// here.
+pub(super) async fn forward(
+    core: &Core,
+    gate: &Gate,
+    limits: &Limits,
+    permitted: Permitted,
+    mut exchange: Exchange,
+) -> Forwarded {
+    let watching = permitted.watching;
+    let mut request = permitted.into_request();
+    rebuild(&mut request, gate, watching);
+    let Some(pool) = core.pools.get(usize::from(gate.index)) else {
+        return failed(exchange, Reason::Internal, Outcome::NotForwarded);
+    };
+    exchange.sending();
+    match send(pool, request, limits.first_byte).await {
+        Ok(Answer { response, lease }) => {
+            exchange.answered(&lease.peer);
+            let (head, body) = response.into_parts();
+            Forwarded { exchange, result: Ok((head, body, lease)) }
+        }
+        Err(None) => failed(exchange, Reason::UpstreamTimeout, Outcome::Timeout),
+        Err(Some(SendError::Connect(ConnectError::Timeout))) => {
+            failed(exchange, Reason::UpstreamTimeout, Outcome::NotForwarded)
+        }
+        Err(Some(SendError::Connect(error))) => {
+            tracing::debug!(gate = gate.name, error = &error as &dyn std::error::Error, "no connection");
+            failed(exchange, Reason::UpstreamUnreachable, Outcome::NotForwarded)
+        }
+        Err(Some(SendError::Broken { source, peer })) => {
+            exchange.unanswered(&peer);
+            let reason = if source.is_parse() { Reason::UpstreamInvalid } else { Reason::UpstreamUnreachable };
+            failed(exchange, reason, Outcome::Reset)
+        }
+    }
+}
+
+async fn send(
+    pool: &crate::upstream::Pool<CallBody>,
+    request: Request<CallBody>,
+    first_byte: Duration,
+) -> Result<Answer<CallBody>, Option<SendError>> {
+    match timeout(first_byte, pool.send(request)).await {
+        Ok(sent) => sent.map_err(Some),
+        Err(_) => Err(None),
+    }
+}
+
+fn failed(mut exchange: Exchange, reason: Reason, outcome: Outcome) -> Forwarded {
+    exchange.ends(outcome);
+    Forwarded { exchange, result: Err(reason) }
+}
+
+/// Writes target, version, `Host` and framing anew and takes out what ends at the gate.
+fn rebuild(request: &mut Request<CallBody>, gate: &Gate, watching: bool) {
+    // The bytes of path and query stay; scheme and authority of an absolute target were checked and are dropped.
+    let target = request.uri().path_and_query().cloned();
+    *request.uri_mut() = target.map_or_else(Uri::default, Uri::from);
+    *request.version_mut() = Version::HTTP_11;
+    let verb = request.method().clone();
+    let headers = request.headers_mut();
+    let named = named_by_connection(headers);
+    let ending: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| {
+            ends_here(name.as_str())
+                || (!watching && gate.vendor.is_ambient_credential(name.as_str()))
+                || (is_override(name.as_str()) && repeats(headers, name, verb.as_str()))
+        })
+        .cloned()
+        .collect();
+    for name in ending.iter().chain(&named) {
+        headers.remove(name);
+    }
+    headers.insert(header::HOST, gate.authority.clone());
+}
+
+/// Header fields that `Connection` names: they are for this hop only (RFC 9110 section 7.6.1).
+pub(super) fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(header::CONNECTION).iter();
+    let plain = |name: &[u8]| name.eq_ignore_ascii_case(b"keep-alive") || name.eq_ignore_ascii_case(b"close");
+    values
+        .flat_map(|value| value.as_bytes().split(|b| *b == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|name| !plain(name))
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
+        .collect()
+}
+
+/// Header fields that end at the gate, whatever they say. The framing is written anew from the body.
+fn ends_here(name: &str) -> bool {
+    match name.as_bytes() {
+        b"connection" | b"keep-alive" | b"te" | b"trailer" | b"transfer-encoding" | b"content-length" | b"upgrade"
+        | b"http2-settings" | b"expect" | b"forwarded" | b"x-real-ip" | b"x-original-url" | b"x-rewrite-url" => true,
+        name => {
+            [b"proxy-".as_slice(), b"x-forwarded-", b"grantgate-"].into_iter().any(|prefix| name.starts_with(prefix))
+        }
+    }
+}
+
+fn is_override(name: &str) -> bool {
+    matches!(name, "x-http-method-override" | "x-http-method" | "x-method-override")
+}
+
+fn repeats(headers: &HeaderMap, name: &HeaderName, verb: &str) -> bool {
+    headers.get_all(name).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(verb.as_bytes()))
+}

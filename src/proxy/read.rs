@@ -1,0 +1,105 @@
+//! Step 2: the dialect reads the head, and the body where the head does not settle it.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http_body::Body as _;
+use hyper::body::Incoming;
+use tokio::time::timeout;
+
+use super::body::{Budget, CallBody, Room};
+use super::framing;
+use crate::model::{Call, Fault, Reason};
+use crate::snapshot::{Gate, Limits};
+use crate::vendor::{Head, Reader};
+
+/// The body did not arrive: there is nothing to judge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// Its framing is broken, or the app went away within it.
+    Broken,
+    /// It did not go on in time.
+    Timeout,
+}
+
+const OVER_CAP: Fault = Fault { reason: Reason::BodyOverCap, detail: "the body is larger than what is inspected" };
+const NO_ROOM: Fault = Fault { reason: Reason::Overloaded, detail: "there is no room for the body now" };
+
+/// Reads a request into a call; the body comes back as it arrived.
+pub(super) async fn read<'r, 'c>(
+    gate: &'c Gate,
+    limits: &Limits,
+    budget: &Arc<Budget>,
+    head: &'r Parts,
+    body: Incoming,
+) -> Result<(Call<'r, 'c>, CallBody), Unread> {
+    let has_body = !body.is_end_stream();
+    let target = head.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+    let about = Head { verb: &head.method, target, headers: &head.headers, has_body };
+    let mut reader = gate.vendor.read(about, &gate.catalogue);
+    if let Some(fault) = framing::check(head, &gate.hosts) {
+        reader.note(fault);
+    }
+    let body = match (has_body, reader.wants_body()) {
+        (false, _) => CallBody::empty(),
+        (true, false) => CallBody::unread(body),
+        (true, true) => inspect(&mut reader, limits, budget, body).await?,
+    };
+    Ok((reader.finish(), body))
+}
+
+/// Feeds the reader with the body, up to the limits.
+async fn inspect(
+    reader: &mut Reader<'_, '_>,
+    limits: &Limits,
+    budget: &Arc<Budget>,
+    mut body: Incoming,
+) -> Result<CallBody, Unread> {
+    let mut room = Room::new(budget);
+    let (mut held, mut bytes) = (VecDeque::new(), 0_u64);
+    if body.size_hint().lower() > limits.inspected_body {
+        reader.note(OVER_CAP);
+        return Ok(CallBody::unread(body));
+    }
+    while let Some(piece) = next_piece(&mut body, limits).await? {
+        let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+        let fits = room.take(length);
+        bytes = bytes.saturating_add(length);
+        if bytes > limits.inspected_body {
+            reader.note(OVER_CAP);
+        } else if !fits {
+            reader.note(NO_ROOM);
+        } else {
+            reader.feed(&piece);
+        }
+        held.push_back(piece);
+        if !reader.wants_body() || bytes > limits.inspected_body || !fits {
+            return Ok(CallBody::held(held, bytes, Some(body), room));
+        }
+    }
+    Ok(CallBody::held(held, bytes, None, room))
+}
+
+/// The next piece of a body; trailers are passed over.
+async fn next_piece(body: &mut Incoming, limits: &Limits) -> Result<Option<Bytes>, Unread> {
+    loop {
+        if body.is_end_stream() {
+            return Ok(None);
+        }
+        let frame = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
+        match timeout(limits.body_idle, frame).await {
+            Err(_) => return Err(Unread::Timeout),
+            Ok(None) => return Ok(None),
+            Ok(Some(Err(_))) => return Err(Unread::Broken),
+            Ok(Some(Ok(frame))) => {
+                if let Ok(piece) = frame.into_data() {
+                    return Ok(Some(piece));
+                }
+            }
+        }
+    }
+}

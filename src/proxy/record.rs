@@ -1,0 +1,107 @@
+//! Step 5: the decision is in the journal before anything leaves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Version;
+use http::request::Parts;
+
+use super::exchange::{Arrival, Exchange};
+use super::identify::Identity;
+use super::{Connection, Core};
+use crate::audit::{CallFacts, DecisionRecord, EventId, OnAuditFailure, Receipt, RequestFacts};
+use crate::model::{Asked, Call, Decision, Mode};
+use crate::snapshot::Gate;
+use crate::telemetry::{CallKey, OperationKey};
+
+/// How long a call in `report` waits for the journal.
+const REPORT_PATIENCE: Duration = Duration::from_millis(50);
+
+/// A record that has been handed to the journal.
+#[derive(Debug)]
+pub(super) struct Recording(Receipt);
+
+/// Proof that the decision's record is kept as its gate demands. Only this module can make one.
+#[derive(Debug)]
+pub(super) struct Recorded(());
+
+/// Hands the decision's record to the journal, counts it, and opens the exchange that will complete it.
+#[expect(clippy::too_many_arguments, reason = "a record shows every side of a call")]
+pub(super) fn decision(
+    core: &Arc<Core>,
+    gate: &Gate,
+    connection: &Connection,
+    arrival: Arrival,
+    head: &Parts,
+    call: &Call<'_, '_>,
+    identity: &Identity,
+    decision: &Decision<'_>,
+    body_bytes: u64,
+) -> (Exchange, Recording) {
+    let event = EventId::new(arrival.time);
+    let target = head.uri.path_and_query();
+    let path = gate.vendor.redact_path(target.map_or("", |target| target.path()));
+    let query = if path.is_empty() { "" } else { target.and_then(|target| target.query()).unwrap_or_default() };
+    let rendered = match &call.operation {
+        Asked::Listed(operation) => gate.operation_text(operation),
+        Asked::Unlisted { .. } | Asked::NotBuilt { .. } | Asked::Preflight | Asked::Unparsed => None,
+    };
+    let record = DecisionRecord {
+        facts: CallFacts {
+            event,
+            time: arrival.time,
+            gate: gate.text(),
+            source: &connection.peer,
+            vendor: gate.vendor.name(),
+            request: RequestFacts {
+                verb: head.method.as_str(),
+                version: if head.version == Version::HTTP_10 { "1.0" } else { "1.1" },
+                path: &path,
+                query,
+                client_request_id: head.headers.get("x-request-id").map(http::HeaderValue::as_bytes).filter(fits_id),
+                body_bytes,
+                inspected: call.inspected,
+            },
+        },
+        operation: &call.operation,
+        rendered,
+        verdict: &decision.verdict,
+        token: identity.token,
+        grant: identity.grant(),
+        destination: &gate.destination,
+    };
+    let receipt = core.outbox.decision(gate.guarantee, |out| record.write(out));
+    core.counts.count(CallKey {
+        gate: gate.index,
+        decision: decision.verdict.word(),
+        reason: decision.verdict.reason,
+        operation: match &call.operation {
+            Asked::Listed(operation) => OperationKey::Listed(operation.index),
+            Asked::Unlisted { .. } | Asked::NotBuilt { .. } => OperationKey::Unlisted,
+            Asked::Preflight => OperationKey::Preflight,
+            Asked::Unparsed => OperationKey::Unparsed,
+        },
+    });
+    (Exchange::new(core, event, arrival), Recording(receipt))
+}
+
+impl Recording {
+    /// Waits for the journal; `None` if the call must not go on without its record.
+    pub(super) async fn settled(self, decision: &Decision<'_>, gate: &Gate) -> Option<Recorded> {
+        let watching = decision.verdict.mode != Mode::Enforce && gate.on_audit_failure == OnAuditFailure::Forward;
+        let recorded = if watching {
+            // Watching does no harm: the call goes on, and the journal declares what it lost.
+            let _ = self.0.recorded_within(REPORT_PATIENCE).await;
+            true
+        } else {
+            self.0.recorded().await.is_ok()
+        };
+        recorded.then_some(Recorded(()))
+    }
+}
+
+/// The app's own request id, where it fits `[A-Za-z0-9._-]{1,128}`.
+fn fits_id(id: &&[u8]) -> bool {
+    let fits = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    (1..=128).contains(&id.len()) && id.iter().all(fits)
+}

@@ -1,0 +1,222 @@
+//! Metrics. One registry, read by `/metrics`; counters on the path of a call belong to one core each.
+
+mod calls;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+pub use calls::{CallCounts, CallKey, GateNames, OperationKey};
+
+use crate::model::Reason;
+
+/// Every metric of the program.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    calls: calls::Collector,
+    /// The journal's own.
+    pub journal: Arc<JournalMetrics>,
+    gates: Vec<Arc<GateMetrics>>,
+    rejected: Family<RejectedLabels, Counter>,
+}
+
+/// What is measured of one gate, beside the counts of its calls.
+#[derive(Debug)]
+pub struct GateMetrics {
+    /// Time that the gate added to a forwarded call: all but the wait for the upstream's head, in seconds.
+    pub added: Histogram,
+    /// Time from the first byte sent upstream to the head of the answer, in seconds.
+    pub upstream: Histogram,
+    /// Open connections from apps.
+    pub connections: Gauge,
+    /// Connections made to the upstream.
+    pub upstream_connections: Counter,
+}
+
+/// A connection that is open while the value lives.
+#[derive(Debug)]
+pub struct OpenConnection(Arc<GateMetrics>);
+
+impl OpenConnection {
+    /// Counts a connection of this gate.
+    pub fn new(gate: Arc<GateMetrics>) -> Self {
+        gate.connections.inc();
+        Self(gate)
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.connections.dec();
+    }
+}
+
+/// What is measured of the journal.
+#[derive(Debug)]
+pub struct JournalMetrics {
+    commits: Counter,
+    records: Counter,
+    lost: Counter,
+    seconds: Histogram,
+    writable: Gauge,
+    head: Gauge,
+    failing: AtomicBool,
+    commit_count: AtomicU64,
+    cause: Mutex<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct GateLabel {
+    gate: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RejectedLabels {
+    gate: String,
+    reason: &'static str,
+}
+
+impl Metrics {
+    /// Makes the metrics of these gates, in their order, with one set of counts for each core.
+    pub fn new(gates: Vec<GateNames>, cores: usize) -> Self {
+        let mut registry = Registry::with_prefix("grantgate");
+        let journal = Arc::new(JournalMetrics::new());
+        journal.register(registry.sub_registry_with_prefix("journal"));
+        let rejected = Family::default();
+        registry.register("rejected", "Requests refused below the dialect, by HTTP rules or limits", rejected.clone());
+        let added = Family::<GateLabel, Histogram>::new_with_constructor(short);
+        registry.register_with_unit("added", "Time the gate added to a forwarded call", Unit::Seconds, added.clone());
+        let upstream = Family::<GateLabel, Histogram>::new_with_constructor(long);
+        registry.register_with_unit(
+            "upstream",
+            "Time from sending a call to the head of the vendor's answer",
+            Unit::Seconds,
+            upstream.clone(),
+        );
+        let connections = Family::<GateLabel, Gauge>::default();
+        registry.register("connections", "Open connections from apps", connections.clone());
+        let opened = Family::<GateLabel, Counter>::default();
+        registry.register("upstream_connections", "Connections made to the upstream", opened.clone());
+        let measured = gates
+            .iter()
+            .map(|names| {
+                let label = GateLabel { gate: names.gate.clone() };
+                Arc::new(GateMetrics {
+                    added: added.get_or_create_owned(&label),
+                    upstream: upstream.get_or_create_owned(&label),
+                    connections: connections.get_or_create_owned(&label),
+                    upstream_connections: opened.get_or_create_owned(&label),
+                })
+            })
+            .collect();
+        let calls = calls::Collector::new(gates, cores);
+        registry.register_collector(Box::new(calls.clone()));
+        Self { registry, calls, journal, gates: measured, rejected }
+    }
+
+    /// The metrics of a gate, by its position.
+    pub fn gate(&self, position: usize) -> Option<Arc<GateMetrics>> {
+        self.gates.get(position).cloned()
+    }
+
+    /// The counts of a core.
+    pub fn core(&self, core: usize) -> Option<Arc<CallCounts>> {
+        self.calls.core(core)
+    }
+
+    /// Counts a request that was refused below the dialect.
+    pub fn rejected(&self, gate: &str, reason: Reason) {
+        self.rejected.get_or_create(&RejectedLabels { gate: gate.to_owned(), reason: reason.as_str() }).inc();
+    }
+
+    /// The text of `/metrics` (OpenMetrics 1.0).
+    pub fn encode(&self) -> String {
+        let mut out = String::new();
+        // Writing to a String does not fail.
+        let _ = text::encode(&mut out, &self.registry);
+        out
+    }
+}
+
+impl JournalMetrics {
+    /// Metrics of a journal that nobody scrapes yet.
+    pub fn new() -> Self {
+        let writable = Gauge::default();
+        writable.set(1);
+        Self {
+            commits: Counter::default(),
+            records: Counter::default(),
+            lost: Counter::default(),
+            seconds: short(),
+            writable,
+            head: Gauge::default(),
+            failing: AtomicBool::new(false),
+            commit_count: AtomicU64::new(0),
+            cause: Mutex::default(),
+        }
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.register("commits", "Writes to the journal, each with many records", self.commits.clone());
+        registry.register("records", "Records written to the journal", self.records.clone());
+        registry.register("lost_records", "Records that could not be written", self.lost.clone());
+        registry.register_with_unit("commit", "Time of a write with its sync", Unit::Seconds, self.seconds.clone());
+        registry.register("writable", "1 if the last write to the journal succeeded", self.writable.clone());
+        registry.register("head_seq", "The number of the last record", self.head.clone());
+    }
+
+    /// Notes a write that succeeded.
+    pub fn committed(&self, records: u64, took: Duration) {
+        self.commits.inc();
+        self.commit_count.fetch_add(1, Ordering::Relaxed);
+        self.records.inc_by(records);
+        self.seconds.observe(took.as_secs_f64());
+        if self.failing.swap(false, Ordering::AcqRel) {
+            self.writable.set(1);
+        }
+    }
+
+    /// Notes a write that failed, and how many records it lost.
+    pub fn failed(&self, lost: u64, cause: &str) {
+        self.lost.inc_by(lost);
+        self.writable.set(0);
+        cause.clone_into(&mut self.cause.lock().unwrap_or_else(PoisonError::into_inner));
+        self.failing.store(true, Ordering::Release);
+    }
+
+    /// Notes the number of the last record.
+    pub fn head(&self, seq: u64) {
+        self.head.set(i64::try_from(seq).unwrap_or(i64::MAX));
+    }
+
+    /// Why the journal cannot be written; `None` while it can.
+    pub fn trouble(&self) -> Option<String> {
+        self.failing
+            .load(Ordering::Acquire)
+            .then(|| self.cause.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+}
+
+impl Default for JournalMetrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// From 10 µs to 2.6 s.
+fn short() -> Histogram {
+    Histogram::new(prometheus_client::metrics::histogram::exponential_buckets(0.000_01, 4.0, 10))
+}
+
+/// From 1 ms to 65 s.
+fn long() -> Histogram {
+    Histogram::new(prometheus_client::metrics::histogram::exponential_buckets(0.001, 4.0, 9))
+}

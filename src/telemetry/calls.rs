@@ -1,0 +1,117 @@
+//! The counts of calls: kept by each core for itself, added up when somebody looks.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+
+use crate::model::{DecisionWord, Reason};
+
+/// The calls that one core has decided on.
+#[derive(Debug, Default)]
+pub struct CallCounts(Mutex<HashMap<CallKey, u64, KeyHash>>);
+
+type KeyHash = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
+
+/// What calls are counted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallKey {
+    /// The gate's position in the configuration.
+    pub gate: u16,
+    /// The decision.
+    pub decision: DecisionWord,
+    /// Its reason.
+    pub reason: Reason,
+    /// The operation.
+    pub operation: OperationKey,
+}
+
+/// The operation by which a call is counted: a catalogued one, or none, so that no client can add series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum OperationKey {
+    /// The operation at this position of the gate's catalogue.
+    Listed(u32),
+    /// A name that the catalogue does not have, or a form that is not read.
+    Unlisted,
+    /// A CORS preflight.
+    Preflight,
+    /// No operation was read.
+    Unparsed,
+}
+
+/// The names behind the numbers of a [`CallKey`].
+#[derive(Debug, Clone)]
+pub struct GateNames {
+    /// The gate's name.
+    pub gate: String,
+    /// The names of its catalogue's operations, in order.
+    pub operations: Vec<Box<str>>,
+}
+
+impl CallCounts {
+    /// Counts a call.
+    pub fn count(&self, key: CallKey) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default() += 1;
+    }
+}
+
+/// Adds up the counts of all cores.
+#[derive(Debug, Clone)]
+pub(super) struct Collector {
+    gates: Arc<Vec<GateNames>>,
+    cores: Arc<Vec<Arc<CallCounts>>>,
+}
+
+impl Collector {
+    pub(super) fn new(gates: Vec<GateNames>, cores: usize) -> Self {
+        Self { gates: Arc::new(gates), cores: Arc::new((0..cores).map(|_| Arc::default()).collect()) }
+    }
+
+    pub(super) fn core(&self, core: usize) -> Option<Arc<CallCounts>> {
+        self.cores.get(core).cloned()
+    }
+
+    fn labels(&self, key: CallKey) -> Labels<'_> {
+        let gate = self.gates.get(usize::from(key.gate));
+        let operation = match key.operation {
+            OperationKey::Listed(index) => gate
+                .and_then(|names| names.operations.get(usize::try_from(index).ok()?))
+                .map_or("unlisted", AsRef::as_ref),
+            OperationKey::Unlisted => "unlisted",
+            OperationKey::Preflight => "preflight",
+            OperationKey::Unparsed => "unparsed",
+        };
+        [
+            ("gate", gate.map_or("", |names| names.gate.as_str())),
+            ("decision", key.decision.as_str()),
+            ("reason", key.reason.as_str()),
+            ("operation", operation),
+        ]
+    }
+}
+
+type Labels<'n> = [(&'static str, &'n str); 4];
+
+impl collector::Collector for Collector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let mut sums: BTreeMap<Labels<'_>, u64> = BTreeMap::new();
+        for core in self.cores.iter() {
+            for (key, count) in core.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                *sums.entry(self.labels(*key)).or_default() += count;
+            }
+        }
+        let mut family = encoder.encode_descriptor(
+            "calls",
+            "Calls by gate, decision, reason and catalogued operation",
+            None,
+            MetricType::Counter,
+        )?;
+        for (labels, count) in sums {
+            ConstCounter::new(count).encode(family.encode_family(&labels.as_slice())?)?;
+        }
+        Ok(())
+    }
+}

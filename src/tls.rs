@@ -1,0 +1,216 @@
+//! TLS, by rustls with the aws-lc-rs provider. No other module names rustls.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+/// Certificate and key of a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerSettings {
+    /// The certificate chain, PEM.
+    pub cert: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+}
+
+/// A certificate, key or CA file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file holds no PEM of the kind.
+    #[error("{} holds no {what} in PEM", path.display())]
+    Pem {
+        /// Which file.
+        path: PathBuf,
+        /// Certificate or private key.
+        what: &'static str,
+    },
+    /// rustls refuses what the files hold.
+    #[error("{} cannot be used", path.display())]
+    Refused {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
+}
+
+/// Accepts TLS from apps.
+#[derive(Clone)]
+pub struct Acceptor(TlsAcceptor);
+
+/// Opens TLS to an upstream: compiled-in roots, and one CA more where the gate names it.
+#[derive(Clone)]
+pub struct Connector(TlsConnector);
+
+impl Acceptor {
+    /// Reads certificate and key.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or certificate and key do not fit.
+    pub fn new(settings: &ServerSettings) -> Result<Self, TlsError> {
+        let chain = certificates(&settings.cert)?;
+        let text = read(&settings.key)?;
+        let key = PrivateKeyDer::from_pem_slice(&text)
+            .map_err(|_| TlsError::Pem { path: settings.key.clone(), what: "private key" })?;
+        let refused = |source| TlsError::Refused { path: settings.cert.clone(), source };
+        let mut config = rustls::ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(refused)?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .map_err(refused)?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self(TlsAcceptor::from(Arc::new(config))))
+    }
+
+    /// The server's side of a handshake.
+    ///
+    /// # Errors
+    /// If the handshake fails.
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<Stream> {
+        Ok(Stream::Server(Box::new(self.0.accept(stream).await?)))
+    }
+}
+
+impl Connector {
+    /// Trusts the compiled-in roots and those of `ca`.
+    ///
+    /// # Errors
+    /// If `ca` cannot be read or holds no certificate.
+    pub fn new(ca: Option<&Path>) -> Result<Self, TlsError> {
+        let mut roots = rustls::RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        if let Some(path) = ca {
+            for certificate in certificates(path)? {
+                roots.add(certificate).map_err(|source| TlsError::Refused { path: path.to_owned(), source })?;
+            }
+        }
+        let mut config = rustls::ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|source| TlsError::Refused { path: PathBuf::from("TLS versions"), source })?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self(TlsConnector::from(Arc::new(config))))
+    }
+
+    /// The client's side of a handshake with this host.
+    ///
+    /// # Errors
+    /// If `host` is no name or address, or the handshake fails.
+    pub async fn connect(&self, host: &str, stream: TcpStream) -> io::Result<Stream> {
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let name = ServerName::try_from(bare.to_owned()).map_err(io::Error::other)?;
+        Ok(Stream::Client(Box::new(self.0.connect(name, stream).await?)))
+    }
+}
+
+impl std::fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Acceptor")
+    }
+}
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Connector")
+    }
+}
+
+/// A connection, with TLS or without.
+#[derive(Debug)]
+pub enum Stream {
+    /// Without.
+    Plain(TcpStream),
+    /// TLS, our side the server's.
+    Server(Box<tokio_rustls::server::TlsStream<TcpStream>>),
+    /// TLS, our side the client's.
+    Client(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+}
+
+macro_rules! each {
+    ($stream:expr, $inner:ident => $call:expr) => {
+        match $stream.get_mut() {
+            Stream::Plain($inner) => {
+                let $inner = Pin::new($inner);
+                $call
+            }
+            Stream::Server($inner) => {
+                let $inner = Pin::new($inner.as_mut());
+                $call
+            }
+            Stream::Client($inner) => {
+                let $inner = Pin::new($inner.as_mut());
+                $call
+            }
+        }
+    };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        each!(self, inner => inner.poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        each!(self, inner => inner.poll_write(cx, buf))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, inner => inner.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, inner => inner.poll_shutdown(cx))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        each!(self, inner => inner.poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(inner) => inner.is_write_vectored(),
+            Self::Server(inner) => inner.is_write_vectored(),
+            Self::Client(inner) => inner.is_write_vectored(),
+        }
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let text = read(path)?;
+    let pem = || TlsError::Pem { path: path.to_owned(), what: "certificate" };
+    let chain = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>().map_err(|_| pem())?;
+    if chain.is_empty() { Err(pem()) } else { Ok(chain) }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
+}

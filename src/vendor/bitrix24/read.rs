@@ -1,0 +1,332 @@
+//! Reading one request: which credential, which operation, and whether the portal could see it otherwise.
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, Method, header};
+
+use super::form::{Found, FormScanner};
+use super::json::{JsonScanner, Value};
+use super::parameter::{Parameter, decode};
+use super::target::{self, Path, Target};
+use crate::catalogue::Catalogue;
+use crate::model::{
+    ApiVersion, Asked, Call, Credential, CredentialKind, CredentialRead, Fault, Inspected, Location, NotBuilt, Reason,
+    Secret, cap_name,
+};
+use crate::vendor::Head;
+
+/// The verb is none that the portal offers; answered with 405.
+pub(super) const VERB_NOT_OFFERED: Fault =
+    Fault { reason: Reason::OperationUnlisted, detail: "the portal offers GET, HEAD and POST" };
+
+const TWO_CREDENTIALS: Fault =
+    Fault { reason: Reason::AmbiguousCredential, detail: "the request carries more than one credential" };
+const UNCLEAR_CREDENTIAL: Fault =
+    Fault { reason: Reason::AmbiguousCredential, detail: "the credential is not spelt in a documented way" };
+const FOREIGN_CREDENTIAL: Fault =
+    Fault { reason: Reason::AmbiguousCredential, detail: "the request uses a door that is not OAuth or a webhook" };
+const ROUTING: Fault =
+    Fault { reason: Reason::AmbiguousOperation, detail: "a parameter names a method or page beside the path" };
+const OVERRIDE: Fault =
+    Fault { reason: Reason::AmbiguousOperation, detail: "a header names another verb than the request" };
+const BODY_WITHOUT_POST: Fault =
+    Fault { reason: Reason::AmbiguousBody, detail: "a body is read from POST requests only" };
+const BODY_TYPE: Fault = Fault {
+    reason: Reason::AmbiguousBody,
+    detail: "the body is neither `application/json` nor `application/x-www-form-urlencoded`, spelt so and once",
+};
+const BODY_ENCODED: Fault = Fault { reason: Reason::AmbiguousBody, detail: "the body is compressed" };
+const BODY_JSON: Fault = Fault { reason: Reason::AmbiguousBody, detail: "the body is not strict JSON" };
+const BODY_TOO_LONG: Fault =
+    Fault { reason: Reason::AmbiguousBody, detail: "a parameter is too long to be told" };
+
+/// The longest token that is taken for one, in bytes; the vendor's have 70.
+const LONGEST_TOKEN: usize = 4096;
+
+/// Reads one request as a portal does.
+#[derive(Debug)]
+pub struct Reader<'r, 'c> {
+    credential: CredentialRead<'r>,
+    operation: Asked<'c>,
+    signed: bool,
+    fault: Option<Fault>,
+    body: Body,
+    inspected: Inspected,
+}
+
+/// How the portal would read the body.
+#[derive(Debug)]
+enum Body {
+    /// There is none, or it is not looked at.
+    Unread,
+    Form(FormScanner),
+    /// `false` until the first byte: a JSON type without a body is no body.
+    Json(Box<JsonScanner>, bool),
+}
+
+impl<'r, 'c> Reader<'r, 'c> {
+    pub(in crate::vendor) fn new(head: Head<'r>, catalogue: &'c Catalogue) -> Self {
+        let mut reader = Self {
+            credential: CredentialRead::Missing,
+            operation: Asked::Unparsed,
+            signed: false,
+            fault: None,
+            body: Body::Unread,
+            inspected: Inspected::None,
+        };
+        if is_preflight(head) {
+            reader.operation = Asked::Preflight;
+            return reader;
+        }
+        if !matches!(*head.verb, Method::GET | Method::HEAD | Method::POST) {
+            reader.note(VERB_NOT_OFFERED);
+        }
+        let (path, query) = head.target.split_once('?').unwrap_or((head.target, ""));
+        reader.read_path(path, catalogue);
+        reader.read_headers(head);
+        if !query.is_empty() {
+            let mut scanner = FormScanner::default();
+            let mut note = |found: Found<'_>| reader.parameter(found, Location::Query);
+            scanner.feed(query.as_bytes(), &mut note);
+            scanner.finish(&mut note);
+        }
+        if head.has_body {
+            reader.begin_body(head);
+        }
+        reader
+    }
+
+    pub(in crate::vendor) fn wants_body(&self) -> bool {
+        !matches!(self.body, Body::Unread)
+    }
+
+    pub(in crate::vendor) fn feed(&mut self, bytes: &[u8]) {
+        let mut body = std::mem::replace(&mut self.body, Body::Unread);
+        match &mut body {
+            Body::Unread => {}
+            Body::Form(scanner) => scanner.feed(bytes, &mut |found| self.parameter(found, Location::Form)),
+            Body::Json(scanner, begun) => {
+                *begun |= !bytes.is_empty();
+                if scanner.feed(bytes, &mut |parameter, value| self.member(parameter, &value)).is_err() {
+                    self.unparseable(BODY_JSON);
+                    return;
+                }
+            }
+        }
+        self.body = body;
+    }
+
+    pub(in crate::vendor) fn note(&mut self, fault: Fault) {
+        if self.fault.is_none_or(|known| fault.reason < known.reason) {
+            self.fault = Some(fault);
+        }
+        if fault.reason == Reason::BodyOverCap {
+            self.inspected = Inspected::OverCap;
+        }
+    }
+
+    pub(in crate::vendor) fn finish(mut self) -> Call<'r, 'c> {
+        match std::mem::replace(&mut self.body, Body::Unread) {
+            Body::Unread => {}
+            Body::Form(mut scanner) => scanner.finish(&mut |found| self.parameter(found, Location::Form)),
+            Body::Json(_, false) => {}
+            Body::Json(scanner, true) => {
+                if self.inspected != Inspected::OverCap && scanner.finish().is_err() {
+                    self.unparseable(BODY_JSON);
+                }
+            }
+        }
+        if self.signed {
+            self.not_built(NotBuilt::SignedToken);
+        }
+        if matches!(&self.credential, CredentialRead::One(one) if one.secret.expose().is_empty()) {
+            self.credential = CredentialRead::Missing;
+        }
+        Call {
+            credential: self.credential,
+            operation: self.operation,
+            members: Vec::new(),
+            fault: self.fault,
+            inspected: self.inspected,
+        }
+    }
+
+    fn read_path(&mut self, path: &'r str, catalogue: &'c Catalogue) {
+        let Target { version, webhook, method, xml } = match target::read(path) {
+            Path::Call(target) => target,
+            Path::Elsewhere => return,
+            Path::Unclear(fault) => return self.note(fault),
+        };
+        if let Some(pair) = webhook {
+            self.credential_found(CredentialKind::Webhook, Location::Path, Cow::Borrowed(pair.as_bytes()));
+        }
+        self.operation = match catalogue.find(version, method) {
+            Some(operation) => Asked::Listed(operation),
+            None => Asked::Unlisted { version, name: cap_name(method) },
+        };
+        if version == ApiVersion::V3 {
+            self.not_built(NotBuilt::Rest3);
+        } else if method.eq_ignore_ascii_case("batch") {
+            self.not_built(NotBuilt::Batch);
+        } else if xml {
+            self.not_built(NotBuilt::Xml);
+        }
+    }
+
+    fn read_headers(&mut self, head: Head<'r>) {
+        for (name, value) in head.headers {
+            match name.as_str() {
+                "authorization" => match bearer(value.as_bytes()) {
+                    Some(token) => {
+                        self.credential_found(CredentialKind::Access, Location::Header, Cow::Borrowed(token));
+                    }
+                    None => self.unclear(UNCLEAR_CREDENTIAL),
+                },
+                "x-http-method-override" | "x-http-method" | "x-method-override" => {
+                    if !value.as_bytes().eq_ignore_ascii_case(head.verb.as_str().as_bytes()) {
+                        self.note(OVERRIDE);
+                    }
+                }
+                // PHP folds `-` and `_` in header names into one.
+                name if name.contains('_') => match name.replace('_', "-").as_str() {
+                    "x-http-method-override" | "x-http-method" | "x-method-override" => self.note(OVERRIDE),
+                    "authorization" | "cookie" | "x-bitrix-csrf-token" | "proxy-authorization" => {
+                        self.unclear(FOREIGN_CREDENTIAL);
+                    }
+                    "content-type" | "content-length" | "transfer-encoding" => self.note(BODY_TYPE),
+                    _ => {}
+                },
+                _ => {}
+            }
+        }
+    }
+
+    fn begin_body(&mut self, head: Head<'r>) {
+        if *head.verb != Method::POST {
+            self.inspected = Inspected::Unparseable;
+            return self.note(BODY_WITHOUT_POST);
+        }
+        if head.headers.contains_key(header::CONTENT_ENCODING) {
+            return self.unparseable(BODY_ENCODED);
+        }
+        match media_type(head.headers) {
+            Some(MediaType::Form) => self.body = Body::Form(FormScanner::default()),
+            Some(MediaType::Json) => self.body = Body::Json(Box::new(JsonScanner::new()), false),
+            Some(MediaType::Multipart) => return self.not_built(NotBuilt::Multipart),
+            None => return self.unparseable(BODY_TYPE),
+        }
+        self.inspected = Inspected::Full;
+    }
+
+    /// A parameter of a query or form that decides.
+    fn parameter(&mut self, found: Found<'_>, location: Location) {
+        match found {
+            Found::Plain(Parameter::Token, value) => {
+                let token: Vec<u8> = decode(value).collect();
+                self.credential_found(CredentialKind::Access, location, Cow::Owned(token));
+            }
+            Found::Plain(Parameter::Signed, _) | Found::Disguised(Parameter::Signed) => self.signed = true,
+            Found::Plain(Parameter::Foreign, _) | Found::Disguised(Parameter::Foreign) => {
+                self.unclear(FOREIGN_CREDENTIAL);
+            }
+            Found::Plain(Parameter::Routing, _) | Found::Disguised(Parameter::Routing) => self.note(ROUTING),
+            Found::Disguised(Parameter::Token) => self.unclear(UNCLEAR_CREDENTIAL),
+            Found::TooLong => self.note(BODY_TOO_LONG),
+        }
+    }
+
+    /// A member of a JSON body that decides.
+    fn member(&mut self, parameter: Parameter, value: &Value<'_>) {
+        match (parameter, value) {
+            (Parameter::Token, Value::Text(token)) => {
+                self.credential_found(CredentialKind::Access, Location::Json, Cow::Owned(token.to_vec()));
+            }
+            // `null` overrides a credential of the query, so it is one place more.
+            (Parameter::Token, Value::Null) => {
+                self.credential_found(CredentialKind::Access, Location::Json, Cow::Borrowed(&[]));
+            }
+            (Parameter::Token, Value::Other) => self.unclear(UNCLEAR_CREDENTIAL),
+            (Parameter::Foreign, _) => self.unclear(FOREIGN_CREDENTIAL),
+            (Parameter::Routing, _) => self.note(ROUTING),
+            (Parameter::Signed, _) => self.signed = true,
+        }
+    }
+
+    /// A place of a credential. The second place is one too many, even if it is empty or says the same.
+    fn credential_found(&mut self, kind: CredentialKind, location: Location, token: Cow<'r, [u8]>) {
+        let fits = token.len() <= LONGEST_TOKEN && token.iter().all(u8::is_ascii_graphic);
+        let secret = Secret::new(token);
+        match self.credential {
+            CredentialRead::Missing if fits => {
+                self.credential = CredentialRead::One(Credential { kind, location, secret });
+            }
+            CredentialRead::Missing => self.unclear(UNCLEAR_CREDENTIAL),
+            CredentialRead::One(_) | CredentialRead::Unclear => self.unclear(TWO_CREDENTIALS),
+        }
+    }
+
+    fn unclear(&mut self, fault: Fault) {
+        self.credential = CredentialRead::Unclear;
+        self.note(fault);
+    }
+
+    fn unparseable(&mut self, fault: Fault) {
+        self.inspected = Inspected::Unparseable;
+        self.note(fault);
+    }
+
+    fn not_built(&mut self, form: NotBuilt) {
+        if !matches!(self.operation, Asked::NotBuilt { .. } | Asked::Unparsed) {
+            let (version, name) = (self.operation.version(), cap_name(self.operation.name()));
+            self.operation = Asked::NotBuilt { version, name, form };
+        }
+    }
+}
+
+/// A CORS preflight: `OPTIONS` with `Origin` and `Access-Control-Request-Method`, without body and credential.
+fn is_preflight(head: Head<'_>) -> bool {
+    *head.verb == Method::OPTIONS
+        && head.headers.contains_key(header::ORIGIN)
+        && head.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+        && !head.has_body
+        && !head.headers.contains_key(header::AUTHORIZATION)
+        && matches!(target::read(head.target.split_once('?').map_or(head.target, |(path, _)| path)), Path::Call(_))
+}
+
+/// The token of `Bearer TOKEN`; the scheme in any case (RFC 9110 section 11.1), one blank.
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(7)?;
+    let fits = !token.is_empty() && token.iter().all(|b| b.is_ascii_graphic() && *b != b',');
+    (scheme.eq_ignore_ascii_case(b"bearer ") && fits).then_some(token)
+}
+
+enum MediaType {
+    Json,
+    Form,
+    Multipart,
+}
+
+/// The body's media type, where the portal and everybody else would agree on it.
+///
+/// The portal takes JSON for JSON only under exactly this name, cut at `;`; PHP folds the case of forms and cuts at
+/// `;`, `,` and blanks. Whatever is neither is read as a query string, whatever its type says.
+fn media_type(headers: &HeaderMap) -> Option<MediaType> {
+    let mut values = headers.get_all(header::CONTENT_TYPE).into_iter();
+    let value = values.next()?.as_bytes();
+    if values.next().is_some() {
+        return None;
+    }
+    let cut = memchr::memchr(b';', value).unwrap_or(value.len());
+    let (name, parameters) = value.split_at_checked(cut)?;
+    match name {
+        b"multipart/form-data" => return Some(MediaType::Multipart),
+        b"application/json" | b"application/x-www-form-urlencoded" => {}
+        _ => return None,
+    }
+    let parameters = parameters.strip_prefix(b";").unwrap_or(parameters).trim_ascii();
+    let utf8 = parameters.eq_ignore_ascii_case(b"charset=utf-8") || parameters.eq_ignore_ascii_case(b"charset=\"utf-8\"");
+    if !parameters.is_empty() && !utf8 {
+        return None;
+    }
+    Some(if name == b"application/json" { MediaType::Json } else { MediaType::Form })
+}
