@@ -46,7 +46,10 @@ struct Trouble {
 impl Health {
     /// All is well until something says otherwise.
     pub const fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, stopping: AtomicBool::new(false) }
+        Self {
+            metrics,
+            stopping: AtomicBool::new(false),
+        }
     }
 
     /// From now on nothing new should be sent here.
@@ -57,12 +60,21 @@ impl Health {
     fn readiness(&self) -> Readiness {
         let mut trouble = Vec::new();
         if let Some(cause) = self.metrics.journal.trouble() {
-            trouble.push(Trouble { part: "journal", cause });
+            trouble.push(Trouble {
+                part: "journal",
+                cause,
+            });
         }
         if self.stopping.load(Ordering::Relaxed) {
-            trouble.push(Trouble { part: "process", cause: "stopping".to_owned() });
+            trouble.push(Trouble {
+                part: "process",
+                cause: "stopping".to_owned(),
+            });
         }
-        Readiness { ready: trouble.is_empty(), trouble }
+        Readiness {
+            ready: trouble.is_empty(),
+            trouble,
+        }
     }
 }
 
@@ -108,7 +120,11 @@ pub fn serve(
 
 fn answer(health: &Health, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "text/plain; charset=utf-8", "only GET and HEAD\n".to_owned());
+        return text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "text/plain; charset=utf-8",
+            "only GET and HEAD\n".to_owned(),
+        );
     }
     match request.uri().path() {
         "/metrics" => {
@@ -118,7 +134,11 @@ fn answer(health: &Health, request: &Request<Incoming>) -> Response<Full<Bytes>>
         "/healthz" => json(StatusCode::OK, &serde_json::json!({ "live": true })),
         "/readyz" => {
             let readiness = health.readiness();
-            let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            let status = if readiness.ready {
+                StatusCode::OK
+            } else {
+                StatusCode::SERVICE_UNAVAILABLE
+            };
             json(status, &readiness)
         }
         _ => text(
@@ -137,6 +157,8 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
 fn text(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
     response
 }

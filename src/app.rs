@@ -101,7 +101,9 @@ where
     S: Future<Output = ()>,
     A: Future<Output = ()>,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let state = StateDir::open(&config.state)?;
     let key = match &config.token_id_key {
         Some(key) => crate::model::TokenIdKey::new(key),
@@ -114,7 +116,11 @@ where
         stream: state.stream(),
         token_key: &fingerprint,
         guarantee: config.guarantee,
-        catalogues: config.gates.iter().map(|gate| (gate.vendor.name(), gate.catalogue.version())).collect(),
+        catalogues: config
+            .gates
+            .iter()
+            .map(|gate| (gate.vendor.name(), gate.catalogue.version()))
+            .collect(),
     };
     let listeners = listen::bind_all(&config, cores)?;
     let (journal, recovery) = Journal::open(&config.audit, &start, Arc::clone(&metrics.journal))?;
@@ -124,7 +130,11 @@ where
     let ready_text = Ready {
         pid: std::process::id(),
         admin: listeners.admin.local_addr()?.to_string(),
-        gates: listeners.gates.iter().map(|gate| (gate.name.clone(), gate.address.to_string())).collect(),
+        gates: listeners
+            .gates
+            .iter()
+            .map(|gate| (gate.name.clone(), gate.address.to_string()))
+            .collect(),
     };
     let assembled = assemble::assemble(config, key, &metrics);
     let snapshot = assembled.snapshots.load_full();
@@ -136,7 +146,12 @@ where
             id: &policy_id,
             gates: gates
                 .map(|gate| {
-                    (gate.name.as_str(), gate.vendor.name(), gate.rules.mode.as_str(), gate.destination.as_str())
+                    (
+                        gate.name.as_str(),
+                        gate.vendor.name(),
+                        gate.rules.mode.as_str(),
+                        gate.destination.as_str(),
+                    )
                 })
                 .collect(),
         };
@@ -145,7 +160,14 @@ where
     drop(snapshot);
     let (stop, stopping) = watch::channel(Stop::Running);
     let aborting = Arc::new(AtomicBool::new(false));
-    let threads = core::start(&assembled, listeners.gates, &journal, &metrics, &aborting, &stopping)?;
+    let threads = core::start(
+        &assembled,
+        listeners.gates,
+        &journal,
+        &metrics,
+        &aborting,
+        &stopping,
+    )?;
     let health = Arc::new(Health::new(Arc::clone(&metrics)));
     let result = runtime.block_on(async {
         let (stop_asked, abort_asked) = signals()?;
@@ -184,10 +206,15 @@ where
 /// # Errors
 /// If it cannot be written.
 pub fn write_ready_file(path: &Path, ready: &Ready) -> Result<(), AppError> {
-    let failed = |source| AppError::ReadyFile { path: path.to_owned(), source };
+    let failed = |source| AppError::ReadyFile {
+        path: path.to_owned(),
+        source,
+    };
     let beside = path.with_extension("new");
     let text = serde_json::to_string(ready).map_err(|error| failed(io::Error::other(error)))?;
-    fs::write(&beside, text + "\n").and_then(|()| fs::rename(&beside, path)).map_err(failed)
+    fs::write(&beside, text + "\n")
+        .and_then(|()| fs::rename(&beside, path))
+        .map_err(failed)
 }
 
 /// Waits for SIGTERM or SIGINT, and for the second of them.
@@ -197,7 +224,10 @@ pub fn write_ready_file(path: &Path, ready: &Ready) -> Result<(), AppError> {
 pub fn signals() -> io::Result<(impl Future<Output = ()>, impl Future<Output = ()>)> {
     use tokio::signal::unix::{SignalKind, signal};
     let (send, receive) = watch::channel(0_u8);
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     tokio::spawn(async move {
         loop {
             tokio::select! {

@@ -6,6 +6,8 @@
 
 mod chain;
 mod json;
+mod lifecycle;
+mod member;
 mod outbox;
 mod read;
 mod record;
@@ -17,12 +19,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use chain::{Chain, Digest, SCHEMA};
-pub use json::{push_json_string, push_number};
+pub use lifecycle::{PolicyRecord, StartRecord};
+pub use member::EventId;
 pub use outbox::{JournalUnavailable, Outbox, OutboxTask, Receipt};
 pub use read::{Segment, SegmentError, segments};
 pub use record::{
-    CallFacts, CompletionRecord, DecisionRecord, EventId, GateText, OperationText, Origin, PolicyRecord,
-    RejectionRecord, RequestFacts, StartRecord,
+    CallFacts, CompletionRecord, DecisionRecord, GateText, OperationText, Origin, RejectionRecord,
+    RequestFacts,
 };
 pub use recovery::Recovery;
 pub use verify::{Finding, Summary, verify};

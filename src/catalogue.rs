@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 pub use text::{CatalogueError, ScopeInfo};
 
-use crate::model::{ApiVersion, OPERATION_NAME_CAP, Operation, Pattern, Requirement, ScopeSet, edit_distance};
+use crate::model::{
+    ApiVersion, OPERATION_NAME_CAP, Operation, Pattern, Requirement, ScopeSet, edit_distance,
+};
 
 /// The text of a catalogue before it is read: two tables in the format that their first lines explain.
 #[derive(Debug, Clone, Copy)]
@@ -40,10 +42,21 @@ impl Catalogue {
         let operations = text::operations(text.operations, &scopes)?;
         let mut by_name = HashMap::with_capacity(operations.len());
         for operation in &operations {
-            by_name.insert((operation.version, operation.name.to_ascii_lowercase().into_boxed_str()), operation.index);
+            by_name.insert(
+                (
+                    operation.version,
+                    operation.name.to_ascii_lowercase().into_boxed_str(),
+                ),
+                operation.index,
+            );
         }
         let version = text::digest(text);
-        Ok(Self { operations: operations.into_iter().map(Arc::new).collect(), by_name, scopes, version })
+        Ok(Self {
+            operations: operations.into_iter().map(Arc::new).collect(),
+            by_name,
+            scopes,
+            version,
+        })
     }
 
     /// The operation with this version and name; ASCII case is folded, as Bitrix24 folds it.
@@ -59,7 +72,9 @@ impl Catalogue {
 
     /// The operation at a position.
     pub fn get(&self, index: u32) -> Option<&Operation> {
-        self.operations.get(usize::try_from(index).ok()?).map(AsRef::as_ref)
+        self.operations
+            .get(usize::try_from(index).ok()?)
+            .map(AsRef::as_ref)
     }
 
     /// Every operation, sorted by version and name.
@@ -74,23 +89,32 @@ impl Catalogue {
 
     /// True if the vendor has this scope code.
     pub fn has_scope(&self, code: &str) -> bool {
-        self.scopes.binary_search_by(|info| info.code.as_ref().cmp(code)).is_ok()
+        self.scopes
+            .binary_search_by(|info| info.code.as_ref().cmp(code))
+            .is_ok()
     }
 
     /// The operations that a token with this one scope may call and a token without may not.
     pub fn opened_by<'c>(&'c self, scope: &'c str) -> impl Iterator<Item = &'c Operation> {
-        self.operations().filter(move |operation| match &operation.requirement {
-            Requirement::AnyOf(sets) => sets.iter().any(|set| set.contains(scope)),
-            Requirement::Conditional(alternatives) => alternatives.iter().any(|one| one.scopes.contains(scope)),
-            Requirement::NoScope | Requirement::Unknown => false,
-        })
+        self.operations()
+            .filter(move |operation| match &operation.requirement {
+                Requirement::AnyOf(sets) => sets.iter().any(|set| set.contains(scope)),
+                Requirement::Conditional(alternatives) => {
+                    alternatives.iter().any(|one| one.scopes.contains(scope))
+                }
+                Requirement::NoScope | Requirement::Unknown => false,
+            })
     }
 
     /// True if some operation fits the pattern, by its name or by its name with the version before it (`v3:…`).
     pub fn any_matches(&self, pattern: &Pattern) -> bool {
         self.operations().any(|operation| {
             pattern.matches(&operation.name)
-                || pattern.matches(&format!("{}:{}", operation.version.as_str(), operation.name))
+                || pattern.matches(&format!(
+                    "{}:{}",
+                    operation.version.as_str(),
+                    operation.name
+                ))
         })
     }
 
@@ -106,7 +130,12 @@ impl Catalogue {
         let mut ranked: Vec<(usize, &str)> = self
             .operations()
             .filter(|operation| operation.version == version)
-            .map(|operation| (edit_distance(&wanted, &operation.name.to_ascii_lowercase()), operation.name.as_ref()))
+            .map(|operation| {
+                (
+                    edit_distance(&wanted, &operation.name.to_ascii_lowercase()),
+                    operation.name.as_ref(),
+                )
+            })
             .filter(|(distance, found)| *distance <= 3 || (*distance <= 5 && found.ends_with(last)))
             .collect();
         ranked.sort_unstable();
@@ -124,12 +153,20 @@ pub fn describe(requirement: &Requirement) -> String {
     match requirement {
         Requirement::NoScope => "no scope".to_owned(),
         Requirement::Unknown => "not documented".to_owned(),
-        Requirement::AnyOf(sets) => sets.iter().map(describe_set).collect::<Vec<_>>().join(", or "),
+        Requirement::AnyOf(sets) => sets
+            .iter()
+            .map(describe_set)
+            .collect::<Vec<_>>()
+            .join(", or "),
         Requirement::Conditional(alternatives) => alternatives
             .iter()
             .map(|one| {
                 let rest = format!("the scope chosen by {}", one.parameter);
-                if one.scopes.is_empty() { rest } else { format!("{} + {rest}", describe_set(&one.scopes)) }
+                if one.scopes.is_empty() {
+                    rest
+                } else {
+                    format!("{} + {rest}", describe_set(&one.scopes))
+                }
             })
             .collect::<Vec<_>>()
             .join(", or "),

@@ -102,8 +102,11 @@ struct WrongUse(String);
 impl ConfigArgument {
     /// Reads the configuration and shows its warnings; its text comes with it.
     fn load(&self) -> Result<(Config, String), ConfigError> {
-        let text = std::fs::read_to_string(&self.config)
-            .map_err(|source| ConfigError::Unreadable { path: self.config.clone(), source })?;
+        let text =
+            std::fs::read_to_string(&self.config).map_err(|source| ConfigError::Unreadable {
+                path: self.config.clone(),
+                source,
+            })?;
         let config = Config::parse(&self.config, &text)?;
         for warning in &config.warnings {
             complain(&format!("warning: {warning}\n"));

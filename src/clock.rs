@@ -76,7 +76,11 @@ const fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * of_year + 2) / 153;
     let day = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     let year = year_of_era + era * 400;
     (if month <= 2 { year + 1 } else { year }, month, day)
 }
@@ -94,9 +98,16 @@ mod tests {
 
     #[test]
     fn rfc3339_agrees_with_a_calendar_library() {
-        for seconds in [0_u64, 951_782_400, 1_709_164_799, 1_763_766_251, 4_102_444_799] {
+        for seconds in [
+            0_u64,
+            951_782_400,
+            1_709_164_799,
+            1_763_766_251,
+            4_102_444_799,
+        ] {
             let time = Timestamp::from_nanos(seconds * 1_000_000_000 + 120_331_207);
-            let expected = jiff::Timestamp::new(i64::try_from(seconds).unwrap(), 120_331_207).unwrap();
+            let expected =
+                jiff::Timestamp::new(i64::try_from(seconds).unwrap(), 120_331_207).unwrap();
             assert_eq!(time.to_rfc3339(), format!("{expected:.9}"));
         }
     }

@@ -2,6 +2,7 @@
 
 mod document;
 mod gate;
+mod place;
 mod report;
 
 use std::fs;
@@ -9,7 +10,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use gate::{CatalogueSource, GateConfig, GrantConfig, Upstream};
+pub use gate::{CatalogueSource, GateConfig, GrantConfig};
+pub use place::Upstream;
 pub use report::{ConfigError, Notice};
 
 use crate::audit::{self, Guarantee, OnAuditFailure};
@@ -60,8 +62,10 @@ impl Config {
     /// # Errors
     /// If the file cannot be read; or everything that is wrong in it, each with its place and a remedy.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text =
-            fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
         Self::parse(path, &text)
     }
 
@@ -86,14 +90,30 @@ impl Config {
         let (audit, guarantee) = journal(root.table("audit").as_ref(), &state);
         let admin = admin(root.table("admin").as_ref());
         let limits = LimitsSection::read(root.table("limits").as_ref());
-        let catalogue_dir = root.string("catalogue_dir").map(|text| PathBuf::from(text.value));
-        let common = Common { guarantee, limits: &limits, catalogue_dir };
+        let catalogue_dir = root
+            .string("catalogue_dir")
+            .map(|text| PathBuf::from(text.value));
+        let common = Common {
+            guarantee,
+            limits: &limits,
+            catalogue_dir,
+        };
         let sections = root.tables("gate");
         if sections.is_empty() {
-            root.problem("no gate is configured", "add a [[gate]] with `name`, `vendor`, `listen` and `upstream`");
+            root.problem(
+                "no gate is configured",
+                "add a [[gate]] with `name`, `vendor`, `listen` and `upstream`",
+            );
         }
-        let gates: Option<Vec<GateConfig>> = sections.iter().map(|section| gate::read(section, &common)).collect();
-        gate::check_together(&sections, gates.as_deref().unwrap_or_default(), admin.as_ref().map(|admin| admin.listen));
+        let gates: Option<Vec<GateConfig>> = sections
+            .iter()
+            .map(|section| gate::read(section, &common))
+            .collect();
+        gate::check_together(
+            &sections,
+            gates.as_deref().unwrap_or_default(),
+            admin.as_ref().map(|admin| admin.listen),
+        );
         root.finish(&[]);
         Some(Self {
             state,
@@ -110,23 +130,40 @@ impl Config {
 }
 
 fn state(section: Option<&Section<'_, '_>>) -> (store::Settings, Option<Vec<u8>>) {
-    let dir = section.and_then(|section| section.string("dir")).map_or("var", |dir| dir.value);
+    let dir = section
+        .and_then(|section| section.string("dir"))
+        .map_or("var", |dir| dir.value);
     let key = section.and_then(|section| section.secret("token_id_key"));
     if let (Some(section), Some(key)) = (section, &key)
         && key.value.len() < 16
     {
-        section.problem_at(&key.span, "the key is shorter than 16 bytes", "use 32 random bytes");
+        section.problem_at(
+            &key.span,
+            "the key is shorter than 16 bytes",
+            "use 32 random bytes",
+        );
     }
     if let Some(section) = section {
         section.finish(&["redis"]);
     }
-    (store::Settings { dir: PathBuf::from(dir) }, key.map(|key| key.value.into_bytes()))
+    (
+        store::Settings {
+            dir: PathBuf::from(dir),
+        },
+        key.map(|key| key.value.into_bytes()),
+    )
 }
 
 /// The words of `guarantee`.
-const GUARANTEES: [(&str, Guarantee); 2] = [("strict", Guarantee::Strict), ("durable", Guarantee::Durable)];
+const GUARANTEES: [(&str, Guarantee); 2] = [
+    ("strict", Guarantee::Strict),
+    ("durable", Guarantee::Durable),
+];
 
-fn journal(section: Option<&Section<'_, '_>>, state: &store::Settings) -> (audit::Settings, Guarantee) {
+fn journal(
+    section: Option<&Section<'_, '_>>,
+    state: &store::Settings,
+) -> (audit::Settings, Guarantee) {
     let dir = store::audit_dir(&state.dir);
     let Some(section) = section else {
         let settings = audit::Settings {
@@ -136,12 +173,19 @@ fn journal(section: Option<&Section<'_, '_>>, state: &store::Settings) -> (audit
         };
         return (settings, Guarantee::Strict);
     };
-    let guarantee = section.choice("guarantee", &GUARANTEES, &["best_effort"]).unwrap_or_default();
-    let on_failure = [("forward", OnAuditFailure::Forward), ("block", OnAuditFailure::Block)];
+    let guarantee = section
+        .choice("guarantee", &GUARANTEES, &["best_effort"])
+        .unwrap_or_default();
+    let on_failure = [
+        ("forward", OnAuditFailure::Forward),
+        ("block", OnAuditFailure::Block),
+    ];
     let settings = audit::Settings {
         dir,
         deadline: Duration::from_millis(section.integer("deadline_ms", DEADLINE_MS, 10, 60_000)),
-        on_failure: section.choice("on_audit_failure", &on_failure, &[]).unwrap_or_default(),
+        on_failure: section
+            .choice("on_audit_failure", &on_failure, &[])
+            .unwrap_or_default(),
     };
     section.finish(&["reserve_mib"]);
     (settings, guarantee)
@@ -156,11 +200,16 @@ fn admin(section: Option<&Section<'_, '_>>) -> Option<AdminConfig> {
         Some(section) => section.address("listen", Some(LISTEN)),
         None => LISTEN.parse().ok(),
     };
-    let tls = section.and_then(|section| section.table("tls")).map(|section| gate::tls(&section));
+    let tls = section
+        .and_then(|section| section.table("tls"))
+        .map(|section| place::tls(&section));
     if let Some(section) = section {
         section.finish(&["client_ca"]);
     }
-    Some(AdminConfig { listen: listen?, tls: tls.flatten() })
+    Some(AdminConfig {
+        listen: listen?,
+        tls: tls.flatten(),
+    })
 }
 
 /// `[limits]`: what all gates share.
@@ -175,10 +224,14 @@ struct LimitsSection {
 impl LimitsSection {
     fn read(section: Option<&Section<'_, '_>>) -> Self {
         let number = |key, default, least, most| {
-            section.map_or(default, |section| section.integer(key, default, least, most))
+            section.map_or(default, |section| {
+                section.integer(key, default, least, most)
+            })
         };
         let secs = |key, default| Duration::from_secs(number(key, default, 1, 86_400));
-        let size = |key, default, least, most| usize::try_from(number(key, default, least, most)).unwrap_or(usize::MAX);
+        let size = |key, default, least, most| {
+            usize::try_from(number(key, default, least, most)).unwrap_or(usize::MAX)
+        };
         let read = Self {
             limits: Limits {
                 inspected_body: number("inspected_body_mib", 64, 1, 1024) << 20,

@@ -51,7 +51,13 @@ impl Emulator {
         tokens: HashMap<String, Vec<String>>,
         expires_in: Option<Duration>,
     ) -> Self {
-        Self { vendor, catalogue, tokens, started: Instant::now(), expires_in }
+        Self {
+            vendor,
+            catalogue,
+            tokens,
+            started: Instant::now(),
+            expires_in,
+        }
     }
 
     /// The scopes of a token, where it is known.
@@ -60,12 +66,15 @@ impl Emulator {
     }
 
     fn has_expired(&self) -> bool {
-        self.expires_in.is_some_and(|lasts| self.started.elapsed() >= lasts)
+        self.expires_in
+            .is_some_and(|lasts| self.started.elapsed() >= lasts)
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (head, body) = request.into_parts();
-        let Ok(body) = body.collect().await else { return Response::new(Full::default()) };
+        let Ok(body) = body.collect().await else {
+            return Response::new(Full::default());
+        };
         let body = body.to_bytes();
         let Reply { status, body } = match self.vendor {
             Vendor::Bitrix24 => bitrix24::answer(self, &head, &body),
@@ -75,7 +84,9 @@ impl Emulator {
         let kind = header::HeaderValue::from_static("application/json; charset=utf-8");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         let anyone = header::HeaderValue::from_static("*");
-        response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, anyone);
+        response
+            .headers_mut()
+            .insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, anyone);
         response
     }
 }
@@ -93,7 +104,9 @@ pub fn serve(
     let listener = tokio::net::TcpListener::from_std(listener)?;
     Ok(async move {
         loop {
-            let Ok((stream, _)) = listener.accept().await else { continue };
+            let Ok((stream, _)) = listener.accept().await else {
+                continue;
+            };
             let (emulator, tls) = (Arc::clone(&emulator), tls.clone());
             tokio::spawn(async move {
                 let stream = match &tls {
@@ -107,8 +120,9 @@ pub fn serve(
                     let emulator = Arc::clone(&emulator);
                     async move { Ok::<_, Infallible>(emulator.answer(request).await) }
                 });
-                let served =
-                    http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
+                let served = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .serve_connection(TokioIo::new(stream), service);
                 // Clients of a rehearsal may hang up at any time.
                 let _ = served.await;
             });

@@ -62,22 +62,40 @@ impl Grants {
     /// since 1970.
     ///
     /// Equal sets of scopes are kept once: that is most of what a grant weighs.
-    pub fn new(declared: impl IntoIterator<Item = Declared>, assumed: Option<ScopeSet>, now: u32) -> Self {
+    pub fn new(
+        declared: impl IntoIterator<Item = Declared>,
+        assumed: Option<ScopeSet>,
+        now: u32,
+    ) -> Self {
         let mut sets: HashSet<Arc<ScopeSet>> = HashSet::new();
         let mut shared = |scopes: ScopeSet| {
             let scopes = Arc::new(scopes);
-            match sets.get(&scopes) {
-                Some(known) => Arc::clone(known),
-                None => {
-                    sets.insert(Arc::clone(&scopes));
-                    scopes
-                }
+            if let Some(known) = sets.get(&scopes) {
+                Arc::clone(known)
+            } else {
+                sets.insert(Arc::clone(&scopes));
+                scopes
             }
         };
         let known = DashMap::new();
-        for Declared { token, scopes, user, expires } in declared {
+        for Declared {
+            token,
+            scopes,
+            user,
+            expires,
+        } in declared
+        {
             let scopes = shared(scopes);
-            known.insert(token, Arc::new(Grant { scopes, user, obtained: now, expires, source: GrantSource::Config }));
+            known.insert(
+                token,
+                Arc::new(Grant {
+                    scopes,
+                    user,
+                    obtained: now,
+                    expires,
+                    source: GrantSource::Config,
+                }),
+            );
         }
         let assumed = assumed.map(|scopes| {
             Arc::new(Grant {
@@ -94,7 +112,9 @@ impl Grants {
     /// What is known of a token.
     pub fn find(&self, token: TokenId) -> Known {
         let known = self.known.get(&token).map(|grant| Arc::clone(&grant));
-        known.or_else(|| self.assumed.clone()).map_or(Known::Unknown, Known::Grant)
+        known
+            .or_else(|| self.assumed.clone())
+            .map_or(Known::Unknown, Known::Grant)
     }
 
     /// How many grants are known.

@@ -13,7 +13,9 @@ mod reason;
 mod scope;
 
 pub use call::{ApiVersion, Asked, Call, Fault, Inspected, NotBuilt, OPERATION_NAME_CAP, cap_name};
-pub use credential::{Credential, CredentialKind, CredentialRead, Location, Secret, TokenId, TokenIdKey};
+pub use credential::{
+    Credential, CredentialKind, CredentialRead, Location, Secret, TokenId, TokenIdKey,
+};
 pub use decision::{Decision, DecisionWord, Mode, Outcome, Verdict};
 pub use grant::{Grant, GrantSource, GrantView};
 pub use operation::{Access, Condition, Confidence, Operation, Provenance, Requirement};

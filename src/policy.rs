@@ -4,8 +4,8 @@
 //! function.
 
 use crate::model::{
-    ApiVersion, Asked, Call, CredentialRead, Decision, Grant, GrantView, Mode, Operation, Pattern, Reason, Requirement,
-    ScopeSet, Verdict,
+    ApiVersion, Asked, Call, CredentialRead, Decision, Grant, GrantView, Mode, Operation, Pattern,
+    Reason, Requirement, ScopeSet, Verdict,
 };
 
 /// What a gate asks beside the vendor's scopes: its mode, its rules and what becomes of the unknown.
@@ -65,9 +65,17 @@ pub enum Effect {
 ///
 /// `now` is in seconds since 1970. Where several reasons to refuse hold, the verdict names the first in the order of
 /// [`Reason`]. A mode comes from the first rule that matches the operation, else from the gate.
-pub fn decide<'c>(call: &Call<'_, 'c>, grant: GrantView<'_>, rules: &Rules, now: u32) -> Decision<'c> {
-    let children: Vec<Verdict<'c>> =
-        call.members.iter().map(|member| judge(call, member, grant, rules, now)).collect();
+pub fn decide<'c>(
+    call: &Call<'_, 'c>,
+    grant: GrantView<'_>,
+    rules: &Rules,
+    now: u32,
+) -> Decision<'c> {
+    let children: Vec<Verdict<'c>> = call
+        .members
+        .iter()
+        .map(|member| judge(call, member, grant, rules, now))
+        .collect();
     let mut verdict = judge(call, &call.operation, grant, rules, now);
     if verdict.permitted && children.iter().any(|child| !child.permitted) {
         verdict.permitted = false;
@@ -77,17 +85,34 @@ pub fn decide<'c>(call: &Call<'_, 'c>, grant: GrantView<'_>, rules: &Rules, now:
 }
 
 /// The verdict on one operation of a call.
-fn judge<'c>(call: &Call<'_, 'c>, asked: &Asked<'c>, grant: GrantView<'_>, rules: &Rules, now: u32) -> Verdict<'c> {
+fn judge<'c>(
+    call: &Call<'_, 'c>,
+    asked: &Asked<'c>,
+    grant: GrantView<'_>,
+    rules: &Rules,
+    now: u32,
+) -> Verdict<'c> {
     let (rule, effect) = rules.first_match(asked);
     let mode = match effect {
         // The floor holds in every mode: this could not be forwarded as one message.
-        _ if call.fault.is_some_and(|fault| fault.reason <= Reason::UpgradeRefused) => Mode::Enforce,
+        _ if call
+            .fault
+            .is_some_and(|fault| fault.reason <= Reason::UpgradeRefused) =>
+        {
+            Mode::Enforce
+        }
         Some(Effect::Mode(mode)) => mode,
         Some(Effect::Refuse) | None => rules.mode,
     };
     let mut missing = Vec::new();
     let (permitted, reason) = verdict(call, asked, grant, rules, effect, now, &mut missing);
-    Verdict { permitted, reason, missing, mode, rule }
+    Verdict {
+        permitted,
+        reason,
+        missing,
+        mode,
+        rule,
+    }
 }
 
 /// The questions in their order: can it be read, whose is it, does a rule forbid it, is it known, is it granted.
@@ -130,7 +155,9 @@ fn verdict<'c>(
         }
     };
     match (requirement, known) {
-        (Requirement::Unknown | Requirement::Conditional(_), _) => (false, Reason::OperationUnlisted),
+        (Requirement::Unknown | Requirement::Conditional(_), _) => {
+            (false, Reason::OperationUnlisted)
+        }
         (_, None) => (true, Reason::TokenUnknown),
         (Requirement::NoScope, Some(_)) => (true, Reason::NoScopeNeeded),
         (Requirement::AnyOf(sets), Some(grant)) => {
@@ -159,7 +186,11 @@ fn identity(view: GrantView<'_>, now: u32) -> Result<Option<&Grant>, Reason> {
 /// What lacks of the alternative that lacks the fewest scopes; the first of equals.
 fn fewest_missing<'c>(sets: &'c [ScopeSet], held: &ScopeSet) -> Vec<&'c str> {
     sets.iter()
-        .map(|set| set.iter().filter(|code| !held.contains(code)).collect::<Vec<_>>())
+        .map(|set| {
+            set.iter()
+                .filter(|code| !held.contains(code))
+                .collect::<Vec<_>>()
+        })
         .min_by_key(Vec::len)
         .unwrap_or_default()
 }
@@ -175,10 +206,17 @@ impl Rules {
         rules: Vec<Rule>,
         operations: impl Iterator<Item = &'c Operation>,
     ) -> Self {
-        let mut compiled = Self { mode, unknown_token, unlisted_operation, rules, of_operation: Vec::new() };
+        let mut compiled = Self {
+            mode,
+            unknown_token,
+            unlisted_operation,
+            rules,
+            of_operation: Vec::new(),
+        };
         if !compiled.rules.is_empty() {
-            compiled.of_operation =
-                operations.map(|operation| compiled.search(operation.version, &operation.name)).collect();
+            compiled.of_operation = operations
+                .map(|operation| compiled.search(operation.version, &operation.name))
+                .collect();
         }
         compiled
     }
@@ -189,20 +227,26 @@ impl Rules {
             return (None, None);
         }
         let position = match asked {
-            Asked::Listed(operation) => {
-                usize::try_from(operation.index).ok().and_then(|index| *self.of_operation.get(index)?)
-            }
-            Asked::Unlisted { .. } | Asked::NotBuilt { .. } | Asked::Preflight | Asked::Unparsed => {
-                self.search(asked.version(), asked.name())
-            }
+            Asked::Listed(operation) => usize::try_from(operation.index)
+                .ok()
+                .and_then(|index| *self.of_operation.get(index)?),
+            Asked::Unlisted { .. }
+            | Asked::NotBuilt { .. }
+            | Asked::Preflight
+            | Asked::Unparsed => self.search(asked.version(), asked.name()),
         };
-        let effect = position.and_then(|position| Some(self.rules.get(usize::from(position))?.effect));
+        let effect =
+            position.and_then(|position| Some(self.rules.get(usize::from(position))?.effect));
         (position, effect)
     }
 
     fn search(&self, version: ApiVersion, name: &str) -> Option<u16> {
         let versioned = format!("{}:{name}", version.as_str());
-        let speaks = |rule: &Rule| rule.operations.iter().any(|one| one.matches(name) || one.matches(&versioned));
+        let speaks = |rule: &Rule| {
+            rule.operations
+                .iter()
+                .any(|one| one.matches(name) || one.matches(&versioned))
+        };
         u16::try_from(self.rules.iter().position(speaks)?).ok()
     }
 }

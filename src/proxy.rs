@@ -54,10 +54,16 @@ pub struct Core {
 
 /// One request, from its head to the head of its answer. What follows, the answer's body and the completion record,
 /// belongs to the [`AnswerBody`].
-pub async fn handle(core: Arc<Core>, connection: Arc<Connection>, request: Request<Incoming>) -> respond::Answer {
+pub async fn handle(
+    core: Arc<Core>,
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+) -> respond::Answer {
     let arrival = Arrival::now();
     let snapshot = core.snapshots.load_full();
-    let Some(gate) = snapshot.gate(connection.gate) else { return respond::gone() };
+    let Some(gate) = snapshot.gate(connection.gate) else {
+        return respond::gone();
+    };
     let (head, body) = request.into_parts();
     let (call, body) = match read::read(gate, &snapshot.limits, &core.budget, &head, body).await {
         Ok(read) => read,
@@ -65,8 +71,17 @@ pub async fn handle(core: Arc<Core>, connection: Arc<Connection>, request: Reque
     };
     let identity = identify::identify(gate, &call);
     let decision = policy::decide(&call, identity.view(), &gate.rules, arrival.time.as_secs());
-    let (exchange, recording) =
-        record::decision(&core, gate, &connection, arrival, &head, &call, &identity, &decision, body.len());
+    let (exchange, recording) = record::decision(
+        &core,
+        gate,
+        &connection,
+        arrival,
+        &head,
+        &call,
+        &identity,
+        &decision,
+        body.len(),
+    );
     let recorded = recording.settled(&decision, gate).await;
     let refusal = respond::Refusing::new(&call, &decision);
     // The credential is wiped before the request goes on.

@@ -129,7 +129,9 @@ impl Gate {
         let operations = parts
             .catalogue
             .operations()
-            .map(|operation| OperationText::new(parts.vendor.name(), operation, policy::required(operation)))
+            .map(|operation| {
+                OperationText::new(parts.vendor.name(), operation, policy::required(operation))
+            })
             .collect();
         Self {
             text: GateText::new(generation, &parts.name, &parts.app),

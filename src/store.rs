@@ -56,16 +56,33 @@ impl StateDir {
             let path = path.to_owned();
             move |source| StateError::Io { path, source }
         };
-        DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(io(&dir))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .map_err(io(&dir))?;
         let path = dir.join("lock");
-        let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(io(&path))?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(io(&path))?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => StateError::InUse(dir.clone()),
-            TryLockError::Error(source) => StateError::Io { path: path.clone(), source },
+            TryLockError::Error(source) => StateError::Io {
+                path: path.clone(),
+                source,
+            },
         })?;
         let path = dir.join("stream");
-        let stream = read_or_make(&path, 0o644, || Ok(new_stream().into_bytes())).map_err(io(&path))?;
-        Ok(Self { dir, stream: String::from_utf8_lossy(&stream).trim().to_owned(), _lock: lock })
+        let stream =
+            read_or_make(&path, 0o644, || Ok(new_stream().into_bytes())).map_err(io(&path))?;
+        Ok(Self {
+            dir,
+            stream: String::from_utf8_lossy(&stream).trim().to_owned(),
+            _lock: lock,
+        })
     }
 
     /// The identity of this directory's journal.
@@ -107,14 +124,21 @@ pub fn token_id_key(dir: &Path, make: bool) -> Result<TokenIdKey, StateError> {
     } else {
         fs::read(&path)
     };
-    let key = Zeroizing::new(key.map_err(|source| StateError::Io { path: path.clone(), source })?);
+    let key = Zeroizing::new(key.map_err(|source| StateError::Io {
+        path: path.clone(),
+        source,
+    })?);
     if key.len() < 16 {
         return Err(StateError::ShortKey(path));
     }
     Ok(TokenIdKey::new(&key))
 }
 
-fn read_or_make(path: &Path, mode: u32, make: impl FnOnce() -> io::Result<Vec<u8>>) -> io::Result<Vec<u8>> {
+fn read_or_make(
+    path: &Path,
+    mode: u32,
+    make: impl FnOnce() -> io::Result<Vec<u8>>,
+) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     match File::open(path) {
         Ok(mut file) => {
@@ -125,7 +149,12 @@ fn read_or_make(path: &Path, mode: u32, make: impl FnOnce() -> io::Result<Vec<u8
             let bytes = make()?;
             // Written beside and renamed: a crash leaves no half of it.
             let beside = path.with_extension("new");
-            let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(mode).open(&beside)?;
+            let mut file = OpenOptions::new()
+                .create(true)
+                .write(true)
+                .truncate(true)
+                .mode(mode)
+                .open(&beside)?;
             file.write_all(&bytes).and_then(|()| file.sync_all())?;
             fs::rename(&beside, path)?;
             Ok(bytes)
@@ -138,7 +167,9 @@ fn new_stream() -> String {
     let mut random = [0; 10];
     // A stream needs to be unique, not secret: without random bytes the time alone will do.
     let _ = rand::fill(&mut random);
-    uuid::Builder::from_unix_timestamp_millis(Timestamp::now().as_millis(), &random).into_uuid().to_string()
+    uuid::Builder::from_unix_timestamp_millis(Timestamp::now().as_millis(), &random)
+        .into_uuid()
+        .to_string()
 }
 
 /// What the journal's disk is and how long it takes to keep something.
@@ -162,11 +193,17 @@ pub fn probe_disk(dir: &Path) -> io::Result<DiskProbe> {
     const TRIES: usize = 9;
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let path = dir.join(".probe");
-    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&path)?;
+    let mut file = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)?;
     let mut times = Vec::new();
     for _ in 0..TRIES {
         let began = std::time::Instant::now();
-        file.write_all(&[b'\n'; 512]).and_then(|()| file.sync_data())?;
+        file.write_all(&[b'\n'; 512])
+            .and_then(|()| file.sync_data())?;
         times.push(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
     }
     fs::remove_file(&path)?;
@@ -185,5 +222,10 @@ pub fn probe_disk(dir: &Path) -> io::Result<DiskProbe> {
     };
     let block = u64::try_from(stat.f_bsize).unwrap_or_default();
     let free_mib = stat.f_bavail.saturating_mul(block) >> 20;
-    Ok(DiskProbe { file_system, volatile, sync_us: times.get(TRIES / 2).copied().unwrap_or_default(), free_mib })
+    Ok(DiskProbe {
+        file_system,
+        volatile,
+        sync_us: times.get(TRIES / 2).copied().unwrap_or_default(),
+        free_mib,
+    })
 }

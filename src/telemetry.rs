@@ -91,9 +91,18 @@ impl Metrics {
         let journal = Arc::new(JournalMetrics::new());
         journal.register(registry.sub_registry_with_prefix("journal"));
         let rejected = Family::default();
-        registry.register("rejected", "Requests refused below the dialect, by HTTP rules or limits", rejected.clone());
+        registry.register(
+            "rejected",
+            "Requests refused below the dialect, by HTTP rules or limits",
+            rejected.clone(),
+        );
         let added = Family::<GateLabel, Histogram>::new_with_constructor(short);
-        registry.register_with_unit("added", "Time the gate added to a forwarded call", Unit::Seconds, added.clone());
+        registry.register_with_unit(
+            "added",
+            "Time the gate added to a forwarded call",
+            Unit::Seconds,
+            added.clone(),
+        );
         let upstream = Family::<GateLabel, Histogram>::new_with_constructor(long);
         registry.register_with_unit(
             "upstream",
@@ -102,13 +111,23 @@ impl Metrics {
             upstream.clone(),
         );
         let connections = Family::<GateLabel, Gauge>::default();
-        registry.register("connections", "Open connections from apps", connections.clone());
+        registry.register(
+            "connections",
+            "Open connections from apps",
+            connections.clone(),
+        );
         let opened = Family::<GateLabel, Counter>::default();
-        registry.register("upstream_connections", "Connections made to the upstream", opened.clone());
+        registry.register(
+            "upstream_connections",
+            "Connections made to the upstream",
+            opened.clone(),
+        );
         let measured = gates
             .iter()
             .map(|names| {
-                let label = GateLabel { gate: names.gate.clone() };
+                let label = GateLabel {
+                    gate: names.gate.clone(),
+                };
                 Arc::new(GateMetrics {
                     added: added.get_or_create_owned(&label),
                     upstream: upstream.get_or_create_owned(&label),
@@ -119,7 +138,13 @@ impl Metrics {
             .collect();
         let calls = calls::Collector::new(gates, cores);
         registry.register_collector(Box::new(calls.clone()));
-        Self { registry, calls, journal, gates: measured, rejected }
+        Self {
+            registry,
+            calls,
+            journal,
+            gates: measured,
+            rejected,
+        }
     }
 
     /// The metrics of a gate, by its position.
@@ -134,10 +159,15 @@ impl Metrics {
 
     /// Counts a request that was refused below the dialect.
     pub fn rejected(&self, gate: &str, reason: Reason) {
-        self.rejected.get_or_create(&RejectedLabels { gate: gate.to_owned(), reason: reason.as_str() }).inc();
+        self.rejected
+            .get_or_create(&RejectedLabels {
+                gate: gate.to_owned(),
+                reason: reason.as_str(),
+            })
+            .inc();
     }
 
-    /// The text of `/metrics` (OpenMetrics 1.0).
+    /// The text of `/metrics` (`OpenMetrics` 1.0).
     pub fn encode(&self) -> String {
         let mut out = String::new();
         // Writing to a String does not fail.
@@ -165,12 +195,37 @@ impl JournalMetrics {
     }
 
     fn register(&self, registry: &mut Registry) {
-        registry.register("commits", "Writes to the journal, each with many records", self.commits.clone());
-        registry.register("records", "Records written to the journal", self.records.clone());
-        registry.register("lost_records", "Records that could not be written", self.lost.clone());
-        registry.register_with_unit("commit", "Time of a write with its sync", Unit::Seconds, self.seconds.clone());
-        registry.register("writable", "1 if the last write to the journal succeeded", self.writable.clone());
-        registry.register("head_seq", "The number of the last record", self.head.clone());
+        registry.register(
+            "commits",
+            "Writes to the journal, each with many records",
+            self.commits.clone(),
+        );
+        registry.register(
+            "records",
+            "Records written to the journal",
+            self.records.clone(),
+        );
+        registry.register(
+            "lost_records",
+            "Records that could not be written",
+            self.lost.clone(),
+        );
+        registry.register_with_unit(
+            "commit",
+            "Time of a write with its sync",
+            Unit::Seconds,
+            self.seconds.clone(),
+        );
+        registry.register(
+            "writable",
+            "1 if the last write to the journal succeeded",
+            self.writable.clone(),
+        );
+        registry.register(
+            "head_seq",
+            "The number of the last record",
+            self.head.clone(),
+        );
     }
 
     /// Notes a write that succeeded.
@@ -199,9 +254,12 @@ impl JournalMetrics {
 
     /// Why the journal cannot be written; `None` while it can.
     pub fn trouble(&self) -> Option<String> {
-        self.failing
-            .load(Ordering::Acquire)
-            .then(|| self.cause.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        self.failing.load(Ordering::Acquire).then(|| {
+            self.cause
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone()
+        })
     }
 }
 
@@ -213,10 +271,14 @@ impl Default for JournalMetrics {
 
 /// From 10 µs to 2.6 s.
 fn short() -> Histogram {
-    Histogram::new(prometheus_client::metrics::histogram::exponential_buckets(0.000_01, 4.0, 10))
+    Histogram::new(prometheus_client::metrics::histogram::exponential_buckets(
+        0.000_01, 4.0, 10,
+    ))
 }
 
 /// From 1 ms to 65 s.
 fn long() -> Histogram {
-    Histogram::new(prometheus_client::metrics::histogram::exponential_buckets(0.001, 4.0, 9))
+    Histogram::new(prometheus_client::metrics::histogram::exponential_buckets(
+        0.001, 4.0, 9,
+    ))
 }

@@ -68,9 +68,14 @@ impl Acceptor {
     pub fn new(settings: &ServerSettings) -> Result<Self, TlsError> {
         let chain = certificates(&settings.cert)?;
         let text = read(&settings.key)?;
-        let key = PrivateKeyDer::from_pem_slice(&text)
-            .map_err(|_| TlsError::Pem { path: settings.key.clone(), what: "private key" })?;
-        let refused = |source| TlsError::Refused { path: settings.cert.clone(), source };
+        let key = PrivateKeyDer::from_pem_slice(&text).map_err(|_| TlsError::Pem {
+            path: settings.key.clone(),
+            what: "private key",
+        })?;
+        let refused = |source| TlsError::Refused {
+            path: settings.cert.clone(),
+            source,
+        };
         let mut config = rustls::ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(refused)?
@@ -96,15 +101,24 @@ impl Connector {
     /// # Errors
     /// If `ca` cannot be read or holds no certificate.
     pub fn new(ca: Option<&Path>) -> Result<Self, TlsError> {
-        let mut roots = rustls::RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        let mut roots = webpki_roots::TLS_SERVER_ROOTS
+            .iter()
+            .cloned()
+            .collect::<rustls::RootCertStore>();
         if let Some(path) = ca {
             for certificate in certificates(path)? {
-                roots.add(certificate).map_err(|source| TlsError::Refused { path: path.to_owned(), source })?;
+                roots.add(certificate).map_err(|source| TlsError::Refused {
+                    path: path.to_owned(),
+                    source,
+                })?;
             }
         }
         let mut config = rustls::ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
-            .map_err(|source| TlsError::Refused { path: PathBuf::from("TLS versions"), source })?
+            .map_err(|source| TlsError::Refused {
+                path: PathBuf::from("TLS versions"),
+                source,
+            })?
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -116,9 +130,14 @@ impl Connector {
     /// # Errors
     /// If `host` is no name or address, or the handshake fails.
     pub async fn connect(&self, host: &str, stream: TcpStream) -> io::Result<Stream> {
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host);
         let name = ServerName::try_from(bare.to_owned()).map_err(io::Error::other)?;
-        Ok(Stream::Client(Box::new(self.0.connect(name, stream).await?)))
+        Ok(Stream::Client(Box::new(
+            self.0.connect(name, stream).await?,
+        )))
     }
 }
 
@@ -165,13 +184,21 @@ macro_rules! each {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         each!(self, inner => inner.poll_read(cx, buf))
     }
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         each!(self, inner => inner.poll_write(cx, buf))
     }
 
@@ -206,11 +233,23 @@ fn provider() -> Arc<CryptoProvider> {
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let text = read(path)?;
-    let pem = || TlsError::Pem { path: path.to_owned(), what: "certificate" };
-    let chain = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>().map_err(|_| pem())?;
-    if chain.is_empty() { Err(pem()) } else { Ok(chain) }
+    let pem = || TlsError::Pem {
+        path: path.to_owned(),
+        what: "certificate",
+    };
+    let chain = CertificateDer::pem_slice_iter(&text)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| pem())?;
+    if chain.is_empty() {
+        Err(pem())
+    } else {
+        Ok(chain)
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
+    fs::read(path).map_err(|source| TlsError::Read {
+        path: path.to_owned(),
+        source,
+    })
 }

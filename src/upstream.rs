@@ -61,16 +61,24 @@ pub enum ConnectError {
 impl Settings {
     /// Opens a connection; says to which address.
     async fn connect(self: &Arc<Self>) -> Result<(tls::Stream, SocketAddr), ConnectError> {
-        timeout(self.connect_timeout, self.connect_unbounded()).await.unwrap_or(Err(ConnectError::Timeout))
+        timeout(self.connect_timeout, self.connect_unbounded())
+            .await
+            .unwrap_or(Err(ConnectError::Timeout))
     }
 
     async fn connect_unbounded(&self) -> Result<(tls::Stream, SocketAddr), ConnectError> {
-        let stream = match &self.connect {
-            Some(place) => self.reach(lookup_host(place.as_str()).await.map_err(ConnectError::Resolve)?).await?,
-            None => {
-                let found = lookup_host((self.host.as_str(), self.port)).await.map_err(ConnectError::Resolve)?;
-                self.reach(found).await?
-            }
+        let stream = if let Some(place) = &self.connect {
+            self.reach(
+                lookup_host(place.as_str())
+                    .await
+                    .map_err(ConnectError::Resolve)?,
+            )
+            .await?
+        } else {
+            let found = lookup_host((self.host.as_str(), self.port))
+                .await
+                .map_err(ConnectError::Resolve)?;
+            self.reach(found).await?
         };
         let peer = stream.peer_addr().map_err(ConnectError::Connect)?;
         // Small requests must not wait for the acknowledgement of the one before.
@@ -78,12 +86,20 @@ impl Settings {
         self.opened.inc();
         match &self.tls {
             None => Ok((tls::Stream::Plain(stream), peer)),
-            Some(tls) => Ok((tls.connect(&self.host, stream).await.map_err(ConnectError::Tls)?, peer)),
+            Some(tls) => Ok((
+                tls.connect(&self.host, stream)
+                    .await
+                    .map_err(ConnectError::Tls)?,
+                peer,
+            )),
         }
     }
 
     /// The first of the addresses that answers.
-    async fn reach(&self, addresses: impl Iterator<Item = SocketAddr>) -> Result<TcpStream, ConnectError> {
+    async fn reach(
+        &self,
+        addresses: impl Iterator<Item = SocketAddr>,
+    ) -> Result<TcpStream, ConnectError> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in addresses {
             match TcpStream::connect(address).await {

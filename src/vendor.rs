@@ -126,14 +126,14 @@ impl Vendor {
     }
 
     /// The path as records may show it: a credential among its segments is replaced.
-    pub fn redact_path<'p>(self, path: &'p str) -> std::borrow::Cow<'p, str> {
+    pub fn redact_path(self, path: &str) -> std::borrow::Cow<'_, str> {
         match self {
             Self::Bitrix24 => bitrix24::redact_path(path),
         }
     }
 }
 
-impl<'c> Reader<'_, 'c> {
+impl Reader<'_, '_> {
     /// True if the verdict needs the body.
     pub fn wants_body(&self) -> bool {
         match self {

@@ -25,7 +25,11 @@ pub(super) struct Assembled {
 pub(super) fn metrics(config: &Config, cores: usize) -> Metrics {
     let names = config.gates.iter().map(|gate| GateNames {
         gate: gate.name.clone(),
-        operations: gate.catalogue.operations().map(|operation| operation.name.clone()).collect(),
+        operations: gate
+            .catalogue
+            .operations()
+            .map(|operation| operation.name.clone())
+            .collect(),
     });
     Metrics::new(names.collect(), cores)
 }
@@ -42,12 +46,28 @@ pub(super) fn assemble(config: Config, key: TokenIdKey, metrics: &Metrics) -> As
         }
         tls.push(gate.tls.clone());
         let index = u16::try_from(position).unwrap_or(u16::MAX);
-        gates.push(self::gate(GENERATION, index, gate, &settings, &key, config.audit.on_failure));
+        gates.push(self::gate(
+            GENERATION,
+            index,
+            gate,
+            &settings,
+            &key,
+            config.audit.on_failure,
+        ));
         upstreams.push(Arc::new(settings));
     }
     let budget = Arc::new(Budget::new(config.limits.inspected_total));
-    let snapshot = Snapshot { generation: GENERATION, gates, limits: config.limits };
-    Assembled { snapshots: Arc::new(ArcSwap::from_pointee(snapshot)), upstreams, tls, budget }
+    let snapshot = Snapshot {
+        generation: GENERATION,
+        gates,
+        limits: config.limits,
+    };
+    Assembled {
+        snapshots: Arc::new(ArcSwap::from_pointee(snapshot)),
+        upstreams,
+        tls,
+        budget,
+    }
 }
 
 fn gate(
@@ -68,20 +88,23 @@ fn gate(
     // An authority that was parsed from a URL is a header value.
     let authority = http::HeaderValue::try_from(settings.authority.as_str())
         .unwrap_or_else(|_| http::HeaderValue::from_static(""));
-    Gate::new(generation, GateParts {
-        index,
-        name: gate.name,
-        app: gate.app,
-        vendor: gate.vendor,
-        catalogue: gate.catalogue,
-        rules: gate.rules,
-        grants: Arc::new(grants),
-        token_key: Arc::clone(key),
-        hosts: gate.hosts,
-        guarantee: gate.guarantee,
-        on_audit_failure,
-        redirects: gate.redirects,
-        authority,
-        destination: format!("{}:{}", settings.host, settings.port),
-    })
+    Gate::new(
+        generation,
+        GateParts {
+            index,
+            name: gate.name,
+            app: gate.app,
+            vendor: gate.vendor,
+            catalogue: gate.catalogue,
+            rules: gate.rules,
+            grants: Arc::new(grants),
+            token_key: Arc::clone(key),
+            hosts: gate.hosts,
+            guarantee: gate.guarantee,
+            on_audit_failure,
+            redirects: gate.redirects,
+            authority,
+            destination: format!("{}:{}", settings.host, settings.port),
+        },
+    )
 }

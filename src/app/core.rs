@@ -55,7 +55,8 @@ pub(super) fn start(
             listeners.push(listener);
         }
     }
-    let (senders, receivers): (Vec<_>, Vec<_>) = by_core.iter().map(|_| mpsc::unbounded_channel()).unzip();
+    let (senders, receivers): (Vec<_>, Vec<_>) =
+        by_core.iter().map(|_| mpsc::unbounded_channel()).unzip();
     let spread = Arc::new(Spread::new(senders));
     let (done, drained) = watch::channel(0);
     let mut threads = Vec::new();
@@ -64,9 +65,15 @@ pub(super) fn start(
         let core = Core {
             snapshots: Arc::clone(&assembled.snapshots),
             outbox,
-            pools: assembled.upstreams.iter().map(|settings| Pool::new(Arc::clone(settings))).collect(),
+            pools: assembled
+                .upstreams
+                .iter()
+                .map(|settings| Pool::new(Arc::clone(settings)))
+                .collect(),
             counts: metrics.core(number).unwrap_or_default(),
-            gates: (0..assembled.upstreams.len()).filter_map(|gate| metrics.gate(gate)).collect(),
+            gates: (0..assembled.upstreams.len())
+                .filter_map(|gate| metrics.gate(gate))
+                .collect(),
             metrics: Arc::clone(metrics),
             budget: Arc::clone(&assembled.budget),
             aborting: Arc::clone(aborting),
@@ -81,20 +88,28 @@ pub(super) fn start(
             handed_over,
             stopping: stopping.clone(),
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let done = done.clone();
-        let thread = std::thread::Builder::new().name(format!("core-{number}")).spawn(move || {
-            let mut stopping = plan.stopping.clone();
-            runtime.block_on(async {
-                run(plan).await;
-                done.send_modify(|drained| *drained += 1);
-                // The journal's task goes on until nobody can append any more.
-                let _ = stopping.wait_for(|stop| *stop == Stop::Abort).await;
-            });
-        })?;
+        let thread = std::thread::Builder::new()
+            .name(format!("core-{number}"))
+            .spawn(move || {
+                let mut stopping = plan.stopping.clone();
+                runtime.block_on(async {
+                    run(plan).await;
+                    done.send_modify(|drained| *drained += 1);
+                    // The journal's task goes on until nobody can append any more.
+                    let _ = stopping.wait_for(|stop| *stop == Stop::Abort).await;
+                });
+            })?;
         threads.push(thread);
     }
-    Ok(Threads { threads, drained, cores })
+    Ok(Threads {
+        threads,
+        drained,
+        cores,
+    })
 }
 
 impl Threads {
@@ -124,13 +139,31 @@ impl Threads {
 
 /// Serves until asked to stop and the calls under way have ended.
 async fn run(plan: Plan) {
-    let Plan { number, core, outbox, listeners, tls, spread, mut handed_over, mut stopping } = plan;
+    let Plan {
+        number,
+        core,
+        outbox,
+        listeners,
+        tls,
+        spread,
+        mut handed_over,
+        mut stopping,
+    } = plan;
     tokio::spawn(outbox.run());
     let (alive, mut ended) = mpsc::channel::<()>(1);
-    let place = Arc::new(Place { number, core, tls, spread, alive: alive.clone(), stopping: stopping.clone() });
+    let place = Arc::new(Place {
+        number,
+        core,
+        tls,
+        spread,
+        alive: alive.clone(),
+        stopping: stopping.clone(),
+    });
     for (gate, listener) in listeners.into_iter().enumerate() {
         let place = Arc::clone(&place);
-        tokio::spawn(async move { accept(place, u16::try_from(gate).unwrap_or(u16::MAX), listener).await });
+        tokio::spawn(async move {
+            accept(place, u16::try_from(gate).unwrap_or(u16::MAX), listener).await;
+        });
     }
     let asked = async {
         let _ = stopping.wait_for(|stop| *stop >= Stop::Drain).await;
@@ -199,7 +232,9 @@ impl Place {
         if counted.core() == self.number {
             return self.serve(stream, peer, gate, counted);
         }
-        let Ok(stream) = stream.into_std() else { return };
+        let Ok(stream) = stream.into_std() else {
+            return;
+        };
         let core = counted.core();
         if self.spread.hand_over(core, Accepted { stream, peer, gate }) {
             counted.leave();
@@ -211,12 +246,19 @@ impl Place {
         let tls = self.tls.get(usize::from(gate)).cloned().flatten();
         let mut stopping = self.stopping.clone();
         let alive = self.alive.clone();
-        let open = core.gates.get(usize::from(gate)).cloned().map(OpenConnection::new);
+        let open = core
+            .gates
+            .get(usize::from(gate))
+            .cloned()
+            .map(OpenConnection::new);
         tokio::spawn(async move {
             let _held = (counted, alive, open);
             // Answers are written whole; waiting for more only delays them.
             let _ = stream.set_nodelay(true);
-            let connection = Connection { gate, peer: peer.to_string() };
+            let connection = Connection {
+                gate,
+                peer: peer.to_string(),
+            };
             let stop = async move {
                 let _ = stopping.wait_for(|stop| *stop >= Stop::Drain).await;
             };

@@ -29,7 +29,13 @@ pub(super) struct GateListeners {
 
 /// Binds all ports, or none.
 pub(super) fn bind_all(config: &Config, cores: usize) -> Result<Listeners, AppError> {
-    let failed = |what: String, address| move |source| AppError::Listen { address, what, source };
+    let failed = |what: String, address| {
+        move |source| AppError::Listen {
+            address,
+            what,
+            source,
+        }
+    };
     let address = config.admin.listen;
     let admin = TcpListener::bind(address)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
@@ -59,11 +65,19 @@ fn bind(name: String, address: SocketAddr, cores: usize) -> io::Result<GateListe
         socket.set_nonblocking(true)?;
         Ok(TcpListener::from(socket))
     };
-    Ok(GateListeners { name, address, by_core: (0..cores).map(|_| listener()).collect::<io::Result<_>>()? })
+    Ok(GateListeners {
+        name,
+        address,
+        by_core: (0..cores).map(|_| listener()).collect::<io::Result<_>>()?,
+    })
 }
 
 fn socket(address: SocketAddr) -> io::Result<Socket> {
-    Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
+    Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )
 }
 
 /// A connection on its way to the core that will serve it.
@@ -91,24 +105,42 @@ pub(super) struct Counted {
 
 impl Spread {
     pub(super) fn new(hand_over: Vec<mpsc::UnboundedSender<Accepted>>) -> Self {
-        Self { open: hand_over.iter().map(|_| AtomicUsize::new(0)).collect(), hand_over }
+        Self {
+            open: hand_over.iter().map(|_| AtomicUsize::new(0)).collect(),
+            hand_over,
+        }
     }
 
     /// Counts a connection that `core` has accepted for the core that should serve it: itself, unless another one has
     /// clearly fewer.
     pub(super) fn place(self: &Arc<Self>, core: usize) -> Counted {
-        let open = |core: usize| self.open.get(core).map_or(0, |open| open.load(Ordering::Relaxed));
-        let least = (0..self.open.len()).min_by_key(|other| open(*other)).unwrap_or(core);
-        let core = if open(core) > open(least) { least } else { core };
+        let open = |core: usize| {
+            self.open
+                .get(core)
+                .map_or(0, |open| open.load(Ordering::Relaxed))
+        };
+        let least = (0..self.open.len())
+            .min_by_key(|other| open(*other))
+            .unwrap_or(core);
+        let core = if open(core) > open(least) {
+            least
+        } else {
+            core
+        };
         if let Some(open) = self.open.get(core) {
             open.fetch_add(1, Ordering::Relaxed);
         }
-        Counted { spread: Arc::clone(self), core }
+        Counted {
+            spread: Arc::clone(self),
+            core,
+        }
     }
 
     /// Hands a connection over to its core; false if that core is gone.
     pub(super) fn hand_over(&self, core: usize, accepted: Accepted) -> bool {
-        self.hand_over.get(core).is_some_and(|core| core.send(accepted).is_ok())
+        self.hand_over
+            .get(core)
+            .is_some_and(|core| core.send(accepted).is_ok())
     }
 }
 

@@ -24,7 +24,9 @@ impl Digest {
     /// Reads 64 hex digits.
     pub fn parse(hex: &[u8]) -> Option<Self> {
         let mut bytes = [0; 32];
-        let (pairs, []) = hex.as_chunks::<2>() else { return None };
+        let (pairs, []) = hex.as_chunks::<2>() else {
+            return None;
+        };
         if pairs.len() != bytes.len() {
             return None;
         }
@@ -36,7 +38,13 @@ impl Digest {
 
     fn push_hex(self, out: &mut Vec<u8>) {
         for byte in self.0 {
-            out.extend([byte >> 4, byte & 15].map(|digit| if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }));
+            out.extend([byte >> 4, byte & 15].map(|digit| {
+                if digit < 10 {
+                    b'0' + digit
+                } else {
+                    b'a' + digit - 10
+                }
+            }));
         }
     }
 }
@@ -74,7 +82,10 @@ pub struct Chain {
 
 impl Chain {
     /// Before the first record.
-    pub const START: Self = Self { seq: 0, head: Digest::ZERO };
+    pub const START: Self = Self {
+        seq: 0,
+        head: Digest::ZERO,
+    };
 
     /// Appends a record's line: `rest` is the record's members after `seq`, each with a comma before it.
     pub fn append(&mut self, kind: EventKind, rest: &[u8], out: &mut Vec<u8>) {

@@ -2,9 +2,12 @@
 
 /// Appends a JSON string. Everything outside printable ASCII is escaped, so that no control sequence, direction mark
 /// or broken UTF-8 reaches whoever looks at the log; bytes that are no UTF-8 become U+FFFD.
-pub fn push_json_string(out: &mut Vec<u8>, text: &[u8]) {
+pub(super) fn push_json_string(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
-    if text.iter().all(|b| matches!(b, b' '..=b'~') && *b != b'"' && *b != b'\\') {
+    if text
+        .iter()
+        .all(|b| matches!(b, b' '..=b'~') && *b != b'"' && *b != b'\\')
+    {
         out.extend_from_slice(text);
     } else {
         for character in String::from_utf8_lossy(text).chars() {
@@ -27,7 +30,7 @@ fn push_escaped(out: &mut Vec<u8>, character: char) {
 }
 
 /// Appends a number in decimal.
-pub fn push_number(out: &mut Vec<u8>, number: u64) {
+pub(super) fn push_number(out: &mut Vec<u8>, number: u64) {
     let mut digits = [0_u8; 20];
     let mut rest = number;
     let mut used = 0;
@@ -48,7 +51,12 @@ mod tests {
 
     #[test]
     fn strings_are_printable_ascii_and_read_back() {
-        for text in ["", "crm.deal.list", "a\"b\\c", "\u{1b}[31m\n\u{202e}é\u{1f600}\u{7f}"] {
+        for text in [
+            "",
+            "crm.deal.list",
+            "a\"b\\c",
+            "\u{1b}[31m\n\u{202e}é\u{1f600}\u{7f}",
+        ] {
             let mut out = Vec::new();
             push_json_string(&mut out, text.as_bytes());
             assert!(out.iter().all(|b| (b' '..=b'~').contains(b)), "{out:?}");

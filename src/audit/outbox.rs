@@ -69,7 +69,11 @@ impl Outbox {
             under_way: Mutex::new(0),
             inbox,
         });
-        let task = OutboxTask { shared: Arc::clone(&shared), deadline, under_way: VecDeque::new() };
+        let task = OutboxTask {
+            shared: Arc::clone(&shared),
+            deadline,
+            under_way: VecDeque::new(),
+        };
         (Self(shared), task)
     }
 
@@ -113,7 +117,9 @@ impl Receipt {
     /// # Errors
     /// If it could not be written, or not within the journal's deadline.
     pub async fn recorded(&self) -> Result<(), JournalUnavailable> {
-        let Some(batch) = &self.0 else { return Err(JournalUnavailable) };
+        let Some(batch) = &self.0 else {
+            return Err(JournalUnavailable);
+        };
         loop {
             let changed = batch.changed.notified();
             match batch.state.load(Ordering::Acquire) {
@@ -126,7 +132,9 @@ impl Receipt {
 
     /// As [`Receipt::recorded`], with a shorter patience.
     pub async fn recorded_within(&self, patience: Duration) -> Result<(), JournalUnavailable> {
-        timeout(patience, self.recorded()).await.unwrap_or(Err(JournalUnavailable))
+        timeout(patience, self.recorded())
+            .await
+            .unwrap_or(Err(JournalUnavailable))
     }
 }
 
@@ -190,7 +198,8 @@ impl OutboxTask {
         drop(pending);
         *lock(&self.shared.under_way) += batch.len();
         if let Some(state) = &batch.state {
-            self.under_way.push_back((now + self.deadline, Arc::clone(state)));
+            self.under_way
+                .push_back((now + self.deadline, Arc::clone(state)));
         }
         batch.outbox = Some(Arc::clone(&self.shared));
         self.shared.inbox.send(batch);
@@ -201,7 +210,11 @@ impl OutboxTask {
 impl Drop for Shared {
     /// What was appended while a core ended goes to the journal all the same.
     fn drop(&mut self) {
-        let batch = std::mem::take(self.pending.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let batch = std::mem::take(
+            self.pending
+                .get_mut()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
         if !batch.is_empty() {
             self.inbox.send(batch);
         }
@@ -222,7 +235,9 @@ impl Shared {
 
 impl BatchState {
     fn settle(&self, state: u8) {
-        let _ = self.state.compare_exchange(OPEN, state, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self
+            .state
+            .compare_exchange(OPEN, state, Ordering::AcqRel, Ordering::Acquire);
         self.changed.notify_waiters();
     }
 }

@@ -36,7 +36,9 @@ pub enum SegmentError {
         found: u64,
     },
     /// The hash does not fit the line and the hash before it.
-    #[error("line {line}, record {seq}, does not fit its hash: it or the record before it was changed")]
+    #[error(
+        "line {line}, record {seq}, does not fit its hash: it or the record before it was changed"
+    )]
     Hash {
         /// Which line, from 1.
         line: u64,
@@ -60,10 +62,15 @@ pub fn segments(dir: &Path) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
-        let first = path.file_name().and_then(|name| name.to_str()).and_then(|name| {
-            let digits = name.strip_suffix(".ndjson").filter(|digits| digits.len() == 20)?;
-            digits.parse().ok()
-        });
+        let first = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| {
+                let digits = name
+                    .strip_suffix(".ndjson")
+                    .filter(|digits| digits.len() == 20)?;
+                digits.parse().ok()
+            });
         if let Some(first) = first {
             segments.push(Segment { path, first });
         }
@@ -73,7 +80,9 @@ pub fn segments(dir: &Path) -> io::Result<Vec<Segment>> {
 }
 
 /// Reads lines with their ends; a last line without an end is a cut one.
-pub(super) fn lines(path: &Path) -> io::Result<impl FnMut(&mut Vec<u8>) -> io::Result<usize> + use<>> {
+pub(super) fn lines(
+    path: &Path,
+) -> io::Result<impl FnMut(&mut Vec<u8>) -> io::Result<usize> + use<>> {
     let mut reader = BufReader::with_capacity(1 << 20, fs::File::open(path)?);
     Ok(move |line: &mut Vec<u8>| {
         line.clear();
@@ -88,7 +97,11 @@ pub(super) fn check(chain: &mut Chain, line: &[u8], number: u64) -> Result<(), S
     let seq = sequence(signed).ok_or(unreadable)?;
     let expected = chain.seq + 1;
     if seq != expected {
-        return Err(SegmentError::Sequence { line: number, expected, found: seq });
+        return Err(SegmentError::Sequence {
+            line: number,
+            expected,
+            found: seq,
+        });
     }
     if chain::hash(seq, chain.head, signed) != hash {
         return Err(SegmentError::Hash { line: number, seq });
@@ -116,7 +129,9 @@ pub(super) fn sequence(line: &[u8]) -> Option<u64> {
 /// The kind of a record's line.
 pub(super) fn kind(line: &[u8]) -> &[u8] {
     let rest = line.strip_prefix(b"{\"event_kind\":\"").unwrap_or_default();
-    memchr::memchr(b'"', rest).and_then(|end| rest.get(..end)).unwrap_or_default()
+    memchr::memchr(b'"', rest)
+        .and_then(|end| rest.get(..end))
+        .unwrap_or_default()
 }
 
 /// The `event_group` of a record's line: 36 bytes.

@@ -3,59 +3,18 @@
 //! A record's members are written straight into the journal's buffer. What is the same for many calls, a gate's names,
 //! an operation's name and need, is rendered once and copied ([`GateText`], [`OperationText`]).
 
-use std::fmt;
 use std::time::Duration;
 
 use super::json::{push_json_string, push_number};
-use super::recovery::Recovery;
-use super::{Chain, EventKind, Guarantee, SCHEMA};
+use super::member::{EventId, cap, event, list, member, micros, push_hex, time, word};
 use crate::clock::Timestamp;
 use crate::model::{
-    ApiVersion, Asked, Confidence, CredentialKind, Grant, Inspected, Location, Operation, Outcome, Reason,
-    ScopeSet, TokenId, Verdict,
+    ApiVersion, Asked, Confidence, CredentialKind, Grant, Inspected, Location, Operation, Outcome,
+    Reason, ScopeSet, TokenId, Verdict,
 };
 
 /// The most query keys that a record names.
 const QUERY_KEYS: usize = 32;
-
-/// The longest query key or text field that is kept, in bytes.
-const TEXT_CAP: usize = 64;
-
-/// The id of an event: a UUID of version 7 (RFC 9562), whose first bits are the time.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct EventId([u8; 36]);
-
-impl EventId {
-    /// A new id. Its random part is unique, not secret.
-    pub fn new(time: Timestamp) -> Self {
-        let (high, low) = (fastrand::u64(..).to_be_bytes(), fastrand::u16(..).to_be_bytes());
-        let mut random = [0; 10];
-        for (to, from) in random.iter_mut().zip(high.into_iter().chain(low)) {
-            *to = from;
-        }
-        let uuid = uuid::Builder::from_unix_timestamp_millis(time.as_millis(), &random).into_uuid();
-        let mut text = [0; 36];
-        uuid.hyphenated().encode_lower(&mut text);
-        Self(text)
-    }
-
-    /// The id as 36 bytes of ASCII.
-    pub const fn as_bytes(&self) -> &[u8; 36] {
-        &self.0
-    }
-}
-
-impl fmt::Display for EventId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(std::str::from_utf8(&self.0).unwrap_or_default())
-    }
-}
-
-impl fmt::Debug for EventId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "EventId({self})")
-    }
-}
 
 /// The members that every call of a gate has in common, rendered once for a generation of the configuration.
 #[derive(Debug, Clone, Default)]
@@ -82,7 +41,10 @@ pub struct OperationText {
 impl OperationText {
     /// Renders an operation's name, and what it needs: any of several sets, each needed whole.
     pub fn new(vendor: &str, operation: &Operation, required: &[ScopeSet]) -> Self {
-        Self { name: operation_text(vendor, operation), required: required_text(required) }
+        Self {
+            name: operation_text(vendor, operation),
+            required: required_text(required),
+        }
     }
 }
 
@@ -173,7 +135,12 @@ impl DecisionRecord<'_> {
         word(out, "source", self.facts.source);
         match self.rendered {
             Some(rendered) => out.extend_from_slice(&rendered.name),
-            None => asked(out, self.facts.vendor, self.operation.version(), self.operation.name()),
+            None => asked(
+                out,
+                self.facts.vendor,
+                self.operation.version(),
+                self.operation.name(),
+            ),
         }
         word(out, "decision", self.verdict.word().as_str());
         word(out, "mode", self.verdict.mode.as_str());
@@ -196,7 +163,14 @@ impl DecisionRecord<'_> {
             out.extend_from_slice(b",\"grant\":{\"source\":\"");
             out.extend_from_slice(grant.source.as_str().as_bytes());
             out.extend_from_slice(b"\",\"age_s\":");
-            push_number(out, self.facts.time.as_secs().saturating_sub(grant.obtained).into());
+            push_number(
+                out,
+                self.facts
+                    .time
+                    .as_secs()
+                    .saturating_sub(grant.obtained)
+                    .into(),
+            );
             out.push(b'}');
             if let Some(user) = &grant.user {
                 out.extend_from_slice(b",\"subject\":{\"id\":");
@@ -210,7 +184,10 @@ impl DecisionRecord<'_> {
 
     fn scopes(&self, out: &mut Vec<u8>) {
         if let (Some(rendered), Some(grant)) = (self.rendered, self.grant)
-            && matches!(self.verdict.reason, Reason::Permitted | Reason::ScopeMissing | Reason::NoScopeNeeded)
+            && matches!(
+                self.verdict.reason,
+                Reason::Permitted | Reason::ScopeMissing | Reason::NoScopeNeeded
+            )
         {
             out.extend_from_slice(b",\"scopes\":{\"required\":");
             out.extend_from_slice(&rendered.required);
@@ -266,7 +243,15 @@ impl CompletionRecord<'_> {
         if let Some((status, origin, bytes)) = self.response {
             out.extend_from_slice(b",\"response\":{\"status\":");
             push_number(out, status.into());
-            word(out, "origin", if origin == Origin::Vendor { "vendor" } else { "gate" });
+            word(
+                out,
+                "origin",
+                if origin == Origin::Vendor {
+                    "vendor"
+                } else {
+                    "gate"
+                },
+            );
             out.extend_from_slice(b",\"bytes\":");
             push_number(out, bytes);
             if let Some(latency) = self.latency {
@@ -311,122 +296,6 @@ impl RejectionRecord<'_> {
     }
 }
 
-/// What is constant while the journal is open.
-#[derive(Debug, Clone)]
-pub struct StartRecord<'r> {
-    /// The identity of the state directory.
-    pub stream: &'r str,
-    /// A short name of the key behind token ids.
-    pub token_key: &'r str,
-    /// The guarantee in force, unless a gate has its own.
-    pub guarantee: Guarantee,
-    /// The version of each catalogue in use, with its vendor.
-    pub catalogues: Vec<(&'r str, &'r str)>,
-}
-
-/// A generation of the configuration came into force.
-#[derive(Debug)]
-pub struct PolicyRecord<'r> {
-    /// When.
-    pub time: Timestamp,
-    /// The generation's number.
-    pub generation: u64,
-    /// A keyed digest of the configuration's text.
-    pub id: &'r str,
-    /// Name, vendor, mode and destination of each gate.
-    pub gates: Vec<(&'r str, &'r str, &'r str, &'r str)>,
-}
-
-impl PolicyRecord<'_> {
-    /// Appends the record's members after `seq`.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        event(out, EventId::new(self.time), self.time);
-        out.extend_from_slice(b",\"gen\":");
-        push_number(out, self.generation);
-        out.extend_from_slice(b",\"policy\":{\"id\":");
-        push_json_string(out, self.id.as_bytes());
-        out.extend_from_slice(b"},\"gates\":[");
-        for (position, (name, vendor, mode, destination)) in self.gates.iter().enumerate() {
-            out.extend_from_slice(if position > 0 { b",{\"gate\":" } else { b"{\"gate\":" });
-            push_json_string(out, name.as_bytes());
-            word(out, "vendor", vendor);
-            word(out, "mode", mode);
-            member(out, "destination", destination);
-            out.push(b'}');
-        }
-        out.push(b']');
-    }
-}
-
-/// Appends the lines that open the journal: who writes it, what was repaired, and the ends of open decisions.
-pub(super) fn write_start(chain: &mut Chain, start: &StartRecord<'_>, recovery: &Recovery, out: &mut Vec<u8>) {
-    let now = Timestamp::now();
-    let mut rest = Vec::new();
-    event(&mut rest, EventId::new(now), now);
-    word(&mut rest, "schema", SCHEMA);
-    member(&mut rest, "stream", start.stream);
-    rest.extend_from_slice(format!(",\"prev_hash\":\"{}\"", chain.head).as_bytes());
-    rest.extend_from_slice(b",\"proxy\":{\"name\":\"grantgate\",\"version\":\"");
-    rest.extend_from_slice(env!("CARGO_PKG_VERSION").as_bytes());
-    rest.extend_from_slice(b"\",\"pid\":");
-    push_number(&mut rest, std::process::id().into());
-    rest.push(b'}');
-    word(&mut rest, "token_key", start.token_key);
-    rest.extend_from_slice(b",\"audit\":{\"guarantee\":\"");
-    rest.extend_from_slice(start.guarantee.as_str().as_bytes());
-    rest.extend_from_slice(b"\"},\"catalogue\":{");
-    for (position, (vendor, version)) in start.catalogues.iter().enumerate() {
-        if position > 0 {
-            rest.push(b',');
-        }
-        push_json_string(&mut rest, vendor.as_bytes());
-        rest.push(b':');
-        push_json_string(&mut rest, version.as_bytes());
-    }
-    rest.push(b'}');
-    chain.append(EventKind::AuditStarted, &rest, out);
-    if recovery.cut_bytes > 0 || !recovery.open.is_empty() {
-        rest.clear();
-        event(&mut rest, EventId::new(now), now);
-        rest.extend_from_slice(b",\"cut_bytes\":");
-        push_number(&mut rest, recovery.cut_bytes);
-        rest.extend_from_slice(b",\"open_decisions\":");
-        push_number(&mut rest, u64::try_from(recovery.open.len()).unwrap_or(u64::MAX));
-        chain.append(EventKind::AuditRecovered, &rest, out);
-    }
-    for group in &recovery.open {
-        rest.clear();
-        word(&mut rest, "event_group", group);
-        time(&mut rest, ",\"time", now);
-        word(&mut rest, "outcome", Outcome::OutcomeUnknown.as_str());
-        chain.append(EventKind::CallCompletion, &rest, out);
-    }
-}
-
-pub(super) fn write_stop(out: &mut Vec<u8>, id: EventId) {
-    event(out, id, Timestamp::now());
-}
-
-pub(super) fn gap(id: EventId, lost: u64, first: Timestamp, last: Timestamp, cause: &str) -> Vec<u8> {
-    let mut out = Vec::new();
-    event(&mut out, id, last);
-    out.extend_from_slice(b",\"lost\":");
-    push_number(&mut out, lost);
-    time(&mut out, ",\"first", first);
-    time(&mut out, ",\"last", last);
-    member(&mut out, "cause", cause);
-    out
-}
-
-/// `event_id`, `event_group` and `time`: a decision's group is its own id.
-fn event(out: &mut Vec<u8>, id: EventId, at: Timestamp) {
-    out.extend_from_slice(b",\"event_id\":\"");
-    out.extend_from_slice(id.as_bytes());
-    out.extend_from_slice(b"\",\"event_group\":\"");
-    out.extend_from_slice(id.as_bytes());
-    time(out, "\",\"time", at);
-}
-
 fn asked(out: &mut Vec<u8>, vendor: &str, version: ApiVersion, name: &str) {
     word(out, "vendor", vendor);
     if version != ApiVersion::V2 {
@@ -443,8 +312,15 @@ fn request(out: &mut Vec<u8>, facts: &RequestFacts<'_>) {
     push_json_string(out, facts.path.as_bytes());
     if !facts.query.is_empty() {
         out.extend_from_slice(b",\"query_keys\":");
-        let keys = facts.query.split('&').filter(|pair| !pair.is_empty()).take(QUERY_KEYS);
-        list(out, keys.map(|pair| cap(pair.split_once('=').map_or(pair, |(key, _)| key))));
+        let keys = facts
+            .query
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+            .take(QUERY_KEYS);
+        list(
+            out,
+            keys.map(|pair| cap(pair.split_once('=').map_or(pair, |(key, _)| key))),
+        );
     }
     out.push(b'}');
     if let Some(id) = facts.client_request_id {
@@ -457,59 +333,4 @@ fn request(out: &mut Vec<u8>, facts: &RequestFacts<'_>) {
         word(out, "inspected", facts.inspected.as_str());
         out.push(b'}');
     }
-}
-
-/// A member whose value is a word of ours: nothing in it needs escaping.
-fn word(out: &mut Vec<u8>, name: &str, value: &str) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":\"");
-    out.extend_from_slice(value.as_bytes());
-    out.push(b'"');
-}
-
-/// A member whose value may be anything.
-fn member(out: &mut Vec<u8>, name: &str, value: &str) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
-    push_json_string(out, value.as_bytes());
-}
-
-/// `,"name":"time"`; `name` brings what stands before its closing quote.
-fn time(out: &mut Vec<u8>, name: &str, at: Timestamp) {
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":\"");
-    at.write_rfc3339(out);
-    out.push(b'"');
-}
-
-fn list<'s>(out: &mut Vec<u8>, texts: impl Iterator<Item = &'s str>) {
-    out.push(b'[');
-    for (position, text) in texts.enumerate() {
-        if position > 0 {
-            out.push(b',');
-        }
-        push_json_string(out, text.as_bytes());
-    }
-    out.push(b']');
-}
-
-fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    for byte in bytes {
-        out.extend([byte >> 4, byte & 15].map(|digit| if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }));
-    }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// Text cut to what records keep.
-fn cap(text: &str) -> &str {
-    let mut end = text.len().min(TEXT_CAP);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.get(..end).unwrap_or_default()
 }

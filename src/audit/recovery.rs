@@ -5,10 +5,10 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::Chain;
 use super::read::{self, SegmentError};
 use super::verify::chain_before;
 use super::writer::JournalError;
-use super::Chain;
 
 /// What was found and done when the journal was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,11 +31,25 @@ pub(super) fn recover(dir: &Path) -> Result<Recovery, JournalError> {
         let path = path.to_owned();
         move |source| JournalError::Io { path, source }
     };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io(dir))?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(io(dir))?;
     let Some(segment) = read::segments(dir).map_err(io(dir))?.pop() else {
         let path = dir.join(format!("{:020}.ndjson", 1));
-        OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(io(&path))?;
-        return Ok(Recovery { path, chain: Chain::START, cut_bytes: 0, open: Vec::new() });
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(io(&path))?;
+        return Ok(Recovery {
+            path,
+            chain: Chain::START,
+            cut_bytes: 0,
+            open: Vec::new(),
+        });
     };
     let path = segment.path.clone();
     let mut chain = chain_before(&segment).map_err(io(&path))?;
@@ -49,14 +63,20 @@ pub(super) fn recover(dir: &Path) -> Result<Recovery, JournalError> {
         let length = u64::try_from(line.len()).unwrap_or(u64::MAX);
         if let Some(error) = &torn {
             if read::sequence(&line).is_some() && line.ends_with(b"\"}\n") {
-                return Err(JournalError::Segment { path, source: error.clone() });
+                return Err(JournalError::Segment {
+                    path,
+                    source: error.clone(),
+                });
             }
             cut_bytes += length;
             continue;
         }
         if let Err(error) = read::check(&mut chain, &line, number) {
             if !matches!(error, SegmentError::Unreadable { .. }) {
-                return Err(JournalError::Segment { path, source: error });
+                return Err(JournalError::Segment {
+                    path,
+                    source: error,
+                });
             }
             torn = Some(error);
             cut_bytes = length;
@@ -74,9 +94,22 @@ pub(super) fn recover(dir: &Path) -> Result<Recovery, JournalError> {
         }
     }
     if torn.is_some() {
-        let file = OpenOptions::new().write(true).open(&path).map_err(io(&path))?;
-        file.set_len(whole).and_then(|()| file.sync_all()).map_err(io(&path))?;
+        let file = OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .map_err(io(&path))?;
+        file.set_len(whole)
+            .and_then(|()| file.sync_all())
+            .map_err(io(&path))?;
     }
-    let open = open.into_iter().map(|group| String::from_utf8_lossy(&group).into_owned()).collect();
-    Ok(Recovery { path, chain, cut_bytes, open })
+    let open = open
+        .into_iter()
+        .map(|group| String::from_utf8_lossy(&group).into_owned())
+        .collect();
+    Ok(Recovery {
+        path,
+        chain,
+        cut_bytes,
+        open,
+    })
 }

@@ -38,7 +38,12 @@ pub struct Finding {
 /// If the directory or a segment cannot be read.
 pub fn verify(dir: &Path, mut progress: impl FnMut(u64)) -> io::Result<Summary> {
     let segments = read::segments(dir)?;
-    let mut summary = Summary { segments: segments.len(), records: 0, chain: Chain::START, broken: None };
+    let mut summary = Summary {
+        segments: segments.len(),
+        records: 0,
+        chain: Chain::START,
+        broken: None,
+    };
     for (position, segment) in segments.iter().enumerate() {
         if position == 0 {
             summary.chain = chain_before(segment)?;
@@ -48,7 +53,10 @@ pub fn verify(dir: &Path, mut progress: impl FnMut(u64)) -> io::Result<Summary> 
         while next(&mut line)? > 0 {
             number += 1;
             if let Err(error) = read::check(&mut summary.chain, &line, number) {
-                summary.broken = Some(Finding { path: segment.path.clone(), error });
+                summary.broken = Some(Finding {
+                    path: segment.path.clone(),
+                    error,
+                });
                 return Ok(summary);
             }
             summary.records += 1;
@@ -60,12 +68,15 @@ pub fn verify(dir: &Path, mut progress: impl FnMut(u64)) -> io::Result<Summary> 
 
 /// The chain as it stood before a segment: its name gives the number, its first record repeats the hash.
 pub(super) fn chain_before(segment: &Segment) -> io::Result<Chain> {
+    const NAME: &[u8] = b",\"prev_hash\":\"";
     let mut line = Vec::new();
     read::lines(&segment.path)?(&mut line)?;
-    const NAME: &[u8] = b",\"prev_hash\":\"";
     let head = memchr::memmem::find(&line, NAME)
         .and_then(|at| line.get(at + NAME.len()..)?.get(..64))
         .and_then(Digest::parse)
         .unwrap_or(Digest::ZERO);
-    Ok(Chain { seq: segment.first.saturating_sub(1), head })
+    Ok(Chain {
+        seq: segment.first.saturating_sub(1),
+        head,
+    })
 }

@@ -7,8 +7,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::lifecycle::{self, StartRecord};
+use super::member::EventId;
 use super::outbox::{BatchState, Outbox, OutboxTask, Shared, lock};
-use super::record::{self, EventId, StartRecord};
 use super::recovery::{self, Recovery};
 use super::{Chain, EventKind, SegmentError, Settings};
 use crate::clock::Timestamp;
@@ -115,10 +116,18 @@ impl Inbox {
                 return false;
             }
             match patience {
-                None => queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                None => {
+                    queue = self
+                        .filled
+                        .wait(queue)
+                        .unwrap_or_else(PoisonError::into_inner);
+                }
                 Some(patience) => {
-                    queue =
-                        self.filled.wait_timeout(queue, patience).unwrap_or_else(PoisonError::into_inner).0;
+                    queue = self
+                        .filled
+                        .wait_timeout(queue, patience)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0;
                     break;
                 }
             }
@@ -139,29 +148,59 @@ impl Journal {
         metrics: Arc<JournalMetrics>,
     ) -> Result<(Self, Recovery), JournalError> {
         let recovery = recovery::recover(&settings.dir)?;
-        let io = |source| JournalError::Io { path: recovery.path.clone(), source };
-        let mut file = OpenOptions::new().create(true).append(true).open(&recovery.path).map_err(io)?;
+        let io = |source| JournalError::Io {
+            path: recovery.path.clone(),
+            source,
+        };
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&recovery.path)
+            .map_err(io)?;
         let mut lines = Vec::new();
         let mut chain = recovery.chain;
-        record::write_start(&mut chain, start, &recovery, &mut lines);
+        lifecycle::write_start(&mut chain, start, &recovery, &mut lines);
         let began = Instant::now();
-        file.write_all(&lines).and_then(|()| file.sync_data()).map_err(io)?;
+        file.write_all(&lines)
+            .and_then(|()| file.sync_data())
+            .map_err(io)?;
         metrics.committed(chain.seq - recovery.chain.seq, began.elapsed());
-        sync_dir(&settings.dir).map_err(|source| JournalError::Io { path: settings.dir.clone(), source })?;
+        sync_dir(&settings.dir).map_err(|source| JournalError::Io {
+            path: settings.dir.clone(),
+            source,
+        })?;
         let end = file.seek(SeekFrom::End(0)).map_err(io)?;
         let inbox = Arc::new(Inbox::default());
-        let writer = Writer { file, end, chain, metrics, gap: None, broken: None, lines: Vec::new() };
+        let writer = Writer {
+            file,
+            end,
+            chain,
+            metrics,
+            gap: None,
+            broken: None,
+            lines: Vec::new(),
+        };
         let queue = Arc::clone(&inbox);
         let writer = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || writer.run(&queue))
             .map_err(io)?;
-        Ok((Self { inbox, deadline: settings.deadline, writer: Some(writer) }, recovery))
+        Ok((
+            Self {
+                inbox,
+                deadline: settings.deadline,
+                writer: Some(writer),
+            },
+            recovery,
+        ))
     }
 
     /// Appends a record of the program itself, which nobody waits for.
     pub fn append(&self, kind: EventKind, write: impl FnOnce(&mut Vec<u8>)) {
-        let mut batch = Batch { sync: true, ..Batch::default() };
+        let mut batch = Batch {
+            sync: true,
+            ..Batch::default()
+        };
         batch.push(kind, write);
         self.inbox.send(batch);
     }
@@ -209,12 +248,11 @@ impl Writer {
             self.write(&mut batches);
             batches.clear();
         }
-        let stopped = [stop_batch()];
-        self.write(&mut stopped.into());
+        self.write(&mut [stop_batch()]);
     }
 
     /// Appends all batches by one write and at most one sync, and tells their cores.
-    fn write(&mut self, batches: &mut Vec<Batch>) {
+    fn write(&mut self, batches: &mut [Batch]) {
         let dropped: u64 = batches.iter().map(|batch| batch.lost).sum();
         if dropped > 0 {
             self.lose(dropped, "no room before the journal");
@@ -225,7 +263,7 @@ impl Writer {
             let event = EventId::new(Timestamp::now());
             self.chain.append(
                 EventKind::AuditGap,
-                &record::gap(event, gap.lost, gap.first, gap.last, &gap.cause),
+                &lifecycle::gap(event, gap.lost, gap.first, gap.last, &gap.cause),
                 &mut self.lines,
             );
         }
@@ -238,7 +276,10 @@ impl Writer {
         let began = Instant::now();
         if let Err(cause) = self.append() {
             self.chain = before;
-            let lost = batches.iter().map(|batch| batch.records.len()).sum::<usize>();
+            let lost = batches
+                .iter()
+                .map(|batch| batch.records.len())
+                .sum::<usize>();
             self.lose(u64::try_from(lost).unwrap_or(u64::MAX), &cause);
             acknowledge(batches.iter_mut(), false);
             return;
@@ -269,7 +310,9 @@ impl Writer {
         if let Err(error) = self.file.write_all(&self.lines) {
             // Cut back to the last whole record; if even that fails, the next start cuts.
             if let Err(cut) = self.file.set_len(self.end) {
-                self.broken = Some(format!("a write failed: {error}; the torn record could not be cut: {cut}"));
+                self.broken = Some(format!(
+                    "a write failed: {error}; the torn record could not be cut: {cut}"
+                ));
             }
             return Err(format!("a write failed: {error}"));
         }
@@ -280,9 +323,17 @@ impl Writer {
     fn lose(&mut self, lost: u64, cause: &str) {
         let now = Timestamp::now();
         if self.gap.is_none() {
-            tracing::error!(cause, "the journal cannot be written; enforcing gates answer 503 until it can");
+            tracing::error!(
+                cause,
+                "the journal cannot be written; enforcing gates answer 503 until it can"
+            );
         }
-        let gap = self.gap.get_or_insert_with(|| Gap { lost: 0, first: now, last: now, cause: cause.to_owned() });
+        let gap = self.gap.get_or_insert_with(|| Gap {
+            lost: 0,
+            first: now,
+            last: now,
+            cause: cause.to_owned(),
+        });
         gap.lost = gap.lost.saturating_add(lost);
         gap.last = now;
         self.metrics.failed(lost, cause);
@@ -292,7 +343,9 @@ impl Writer {
 fn acknowledge<'b>(batches: impl Iterator<Item = &'b mut Batch>, recorded: bool) {
     let mut last: Option<Arc<Shared>> = None;
     for batch in batches {
-        let Some(outbox) = batch.outbox.take() else { continue };
+        let Some(outbox) = batch.outbox.take() else {
+            continue;
+        };
         outbox.done(batch.state.take(), batch.len(), recorded);
         match &last {
             Some(known) if Arc::ptr_eq(known, &outbox) => {}
@@ -309,8 +362,13 @@ fn acknowledge<'b>(batches: impl Iterator<Item = &'b mut Batch>, recorded: bool)
 }
 
 fn stop_batch() -> Batch {
-    let mut batch = Batch { sync: true, ..Batch::default() };
-    batch.push(EventKind::AuditStopped, |out| record::write_stop(out, EventId::new(Timestamp::now())));
+    let mut batch = Batch {
+        sync: true,
+        ..Batch::default()
+    };
+    batch.push(EventKind::AuditStopped, |out| {
+        lifecycle::write_stop(out, EventId::new(Timestamp::now()));
+    });
     batch
 }
 

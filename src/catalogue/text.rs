@@ -4,7 +4,8 @@ use aws_lc_rs::digest;
 
 use super::CatalogueText;
 use crate::model::{
-    Access, ApiVersion, Condition, Confidence, OPERATION_NAME_CAP, Operation, Provenance, Requirement, ScopeSet,
+    Access, ApiVersion, Condition, Confidence, OPERATION_NAME_CAP, Operation, Provenance,
+    Requirement, ScopeSet,
 };
 
 /// What is known of a scope code.
@@ -31,7 +32,8 @@ pub struct CatalogueError {
     problem: String,
 }
 
-const OPERATION_COLUMNS: &str = "version\toperation\trequirement\taccess\twho\tstatus\tconfidence\tsource\tnote";
+const OPERATION_COLUMNS: &str =
+    "version\toperation\trequirement\taccess\twho\tstatus\tconfidence\tsource\tnote";
 const SCOPE_COLUMNS: &str = "scope\tname\ttool\taliases\tstatus\tcovers\tsource\tnote";
 
 pub(super) fn scopes(text: &str) -> Result<Vec<ScopeInfo>, CatalogueError> {
@@ -52,23 +54,46 @@ pub(super) fn scopes(text: &str) -> Result<Vec<ScopeInfo>, CatalogueError> {
     Ok(scopes)
 }
 
-pub(super) fn operations(text: &str, scopes: &[ScopeInfo]) -> Result<Vec<Operation>, CatalogueError> {
+pub(super) fn operations(
+    text: &str,
+    scopes: &[ScopeInfo],
+) -> Result<Vec<Operation>, CatalogueError> {
     let mut operations: Vec<Operation> = Vec::new();
     for row in rows("operations.tsv", OPERATION_COLUMNS, text) {
-        let (row, [version, name, requirement, access, who, status, confidence, source, note]) = row?;
+        let (
+            row,
+            [
+                version,
+                name,
+                requirement,
+                access,
+                who,
+                status,
+                confidence,
+                source,
+                note,
+            ],
+        ) = row?;
         let version = match version {
             "v2" => ApiVersion::V2,
             "v3" => ApiVersion::V3,
             other => return Err(row.wrong(format!("unknown version `{other}`"))),
         };
-        if name.is_empty() || name.len() > OPERATION_NAME_CAP || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        if name.is_empty()
+            || name.len() > OPERATION_NAME_CAP
+            || !name.bytes().all(|byte| byte.is_ascii_graphic())
+        {
             return Err(row.wrong(format!("`{name}` is no operation name")));
         }
         let key = |version: ApiVersion, name: &str| (version, name.to_ascii_lowercase());
-        if operations.last().is_some_and(|last| key(last.version, &last.name) >= key(version, name)) {
+        if operations
+            .last()
+            .is_some_and(|last| key(last.version, &last.name) >= key(version, name))
+        {
             return Err(row.wrong(format!("`{name}` is not in order or stands twice")));
         }
-        let index = u32::try_from(operations.len()).map_err(|_| row.wrong("too many operations".to_owned()))?;
+        let index = u32::try_from(operations.len())
+            .map_err(|_| row.wrong("too many operations".to_owned()))?;
         operations.push(Operation {
             index,
             version,
@@ -102,7 +127,13 @@ pub(super) fn digest(text: CatalogueText<'_>) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(text.operations.as_bytes());
     context.update(text.scopes.as_bytes());
-    context.finish().as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    let first = context
+        .finish()
+        .as_ref()
+        .first_chunk::<4>()
+        .copied()
+        .unwrap_or_default();
+    format!("{:08x}", u32::from_be_bytes(first))
 }
 
 /// The entries of a table. The first line that is no remark must name the columns.
@@ -111,14 +142,26 @@ fn rows<'t, const N: usize>(
     columns: &'static str,
     text: &'t str,
 ) -> impl Iterator<Item = Result<(Row, [&'t str; N]), CatalogueError>> {
-    let mut lines = text.lines().enumerate().filter(|(_, line)| !line.starts_with('#') && !line.is_empty());
+    let mut lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.starts_with('#') && !line.is_empty());
     let head = match lines.next() {
         Some((_, head)) if head == columns => None,
-        Some((index, _)) => Some(Row { file, line: index + 1 }.wrong(format!("expected the columns `{columns}`"))),
+        Some((index, _)) => Some(
+            Row {
+                file,
+                line: index + 1,
+            }
+            .wrong(format!("expected the columns `{columns}`")),
+        ),
         None => Some(Row { file, line: 1 }.wrong("the table is empty".to_owned())),
     };
     let entries = lines.map(move |(index, line)| {
-        let row = Row { file, line: index + 1 };
+        let row = Row {
+            file,
+            line: index + 1,
+        };
         let cells: Vec<&str> = line.split('\t').collect();
         match <[&str; N]>::try_from(cells) {
             Ok(cells) => Ok((row, cells)),
@@ -136,7 +179,11 @@ struct Row {
 
 impl Row {
     fn wrong(self, problem: String) -> CatalogueError {
-        CatalogueError { file: self.file, line: self.line, problem }
+        CatalogueError {
+            file: self.file,
+            line: self.line,
+            problem,
+        }
     }
 
     fn is_deprecated(self, status: &str) -> Result<bool, CatalogueError> {
@@ -154,11 +201,16 @@ impl Row {
             "unknown" => return Ok(Requirement::Unknown),
             _ => {}
         }
-        let alternatives = text.split('|').map(|set| self.alternative(set, scopes)).collect::<Result<Vec<_>, _>>()?;
+        let alternatives = text
+            .split('|')
+            .map(|set| self.alternative(set, scopes))
+            .collect::<Result<Vec<_>, _>>()?;
         if alternatives.iter().any(|one| !one.parameter.is_empty()) {
             return Ok(Requirement::Conditional(alternatives.into_boxed_slice()));
         }
-        Ok(Requirement::AnyOf(alternatives.into_iter().map(|one| one.scopes).collect()))
+        Ok(Requirement::AnyOf(
+            alternatives.into_iter().map(|one| one.scopes).collect(),
+        ))
     }
 
     fn alternative(self, set: &str, scopes: &[ScopeInfo]) -> Result<Condition, CatalogueError> {
@@ -167,13 +219,19 @@ impl Row {
         for code in set.split('+') {
             if code.starts_with('{') && code.ends_with('}') && parameter.is_empty() {
                 parameter = code;
-            } else if scopes.binary_search_by(|info| info.code.as_ref().cmp(code)).is_ok() {
+            } else if scopes
+                .binary_search_by(|info| info.code.as_ref().cmp(code))
+                .is_ok()
+            {
                 codes.push(code);
             } else {
                 return Err(self.wrong(format!("`{code}` is no scope of scopes.tsv")));
             }
         }
-        Ok(Condition { scopes: ScopeSet::new(codes), parameter: parameter.into() })
+        Ok(Condition {
+            scopes: ScopeSet::new(codes),
+            parameter: parameter.into(),
+        })
     }
 }
 

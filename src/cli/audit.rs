@@ -48,7 +48,7 @@ pub(super) struct Verify {
 pub(super) struct Show {
     #[command(flatten)]
     place: Place,
-    /// Only decisions with this word: allow, deny, would_deny, error_allow, error_deny, not_evaluated
+    /// Only decisions with this word: allow, deny, `would_deny`, `error_allow`, `error_deny`, `not_evaluated`
     #[arg(long, value_name = "WORD")]
     decision: Option<String>,
     /// Only operations that fit this pattern; * is any run of characters
@@ -109,7 +109,10 @@ fn verify(arguments: &Verify) -> anyhow::Result<u8> {
     let summary = match journal::verify(&dir, progress) {
         Ok(summary) => summary,
         Err(error) => {
-            complain(&format!("error: cannot read the journal in {}: {error}", dir.display()));
+            complain(&format!(
+                "error: cannot read the journal in {}: {error}",
+                dir.display()
+            ));
             return Ok(USAGE);
         }
     };
@@ -119,7 +122,10 @@ fn verify(arguments: &Verify) -> anyhow::Result<u8> {
         records: summary.records,
         last_seq: summary.chain.seq,
         head: summary.chain.head.to_string(),
-        broken: summary.broken.map(|found| Broken { segment: found.path, problem: found.error.to_string() }),
+        broken: summary.broken.map(|found| Broken {
+            segment: found.path,
+            problem: found.error.to_string(),
+        }),
     };
     if arguments.json {
         say_json(&answer);
@@ -130,7 +136,11 @@ fn verify(arguments: &Verify) -> anyhow::Result<u8> {
                 answer.records, answer.segments, answer.last_seq, answer.head
             )),
             Some(broken) => {
-                say(&format!("broken: {}: {}", broken.segment.display(), broken.problem));
+                say(&format!(
+                    "broken: {}: {}",
+                    broken.segment.display(),
+                    broken.problem
+                ));
                 say(&format!("{} records before it hold", answer.records));
             }
         }
@@ -155,13 +165,20 @@ fn show(arguments: &Show) -> anyhow::Result<u8> {
         for line in io::BufReader::new(file).lines() {
             let line = line.with_context(unreadable)?;
             let Ok(record) = serde_json::from_str::<Value>(&line) else {
-                complain(&format!("warning: {} has a line that is no record; run `grantgate audit verify`", segment.path.display()));
+                complain(&format!(
+                    "warning: {} has a line that is no record; run `grantgate audit verify`",
+                    segment.path.display()
+                ));
                 continue;
             };
             if !fits(arguments, pattern.as_ref(), &record) {
                 continue;
             }
-            let text = if arguments.json { line } else { sentence(&record) };
+            let text = if arguments.json {
+                line
+            } else {
+                sentence(&record)
+            };
             match arguments.last {
                 None => say(&text),
                 Some(last) => {
@@ -173,17 +190,23 @@ fn show(arguments: &Show) -> anyhow::Result<u8> {
             }
         }
     }
-    kept.iter().for_each(|text| say(text));
+    for text in &kept {
+        say(text);
+    }
     Ok(OK)
 }
 
 fn fits(arguments: &Show, pattern: Option<&Pattern>, record: &Value) -> bool {
     let is = |pointer: &str, wanted: &Option<String>| {
-        wanted.as_deref().is_none_or(|wanted| text(record, pointer) == Some(wanted))
+        wanted
+            .as_deref()
+            .is_none_or(|wanted| text(record, pointer) == Some(wanted))
     };
     is("/decision", &arguments.decision)
         && is("/token/ref", &arguments.token)
-        && pattern.is_none_or(|pattern| text(record, "/operation").is_some_and(|name| pattern.matches(name)))
+        && pattern.is_none_or(|pattern| {
+            text(record, "/operation").is_some_and(|name| pattern.matches(name))
+        })
 }
 
 fn text<'v>(record: &'v Value, pointer: &str) -> Option<&'v str> {
@@ -193,7 +216,11 @@ fn text<'v>(record: &'v Value, pointer: &str) -> Option<&'v str> {
 /// A record in one line for people.
 fn sentence(record: &Value) -> String {
     let of = |pointer: &str| text(record, pointer).unwrap_or("-").to_owned();
-    let number = |pointer: &str| record.pointer(pointer).map_or_else(|| "-".to_owned(), ToString::to_string);
+    let number = |pointer: &str| {
+        record
+            .pointer(pointer)
+            .map_or_else(|| "-".to_owned(), ToString::to_string)
+    };
     let time = of("/time");
     let kind = of("/event_kind");
     let what = match kind.as_str() {
@@ -204,7 +231,11 @@ fn sentence(record: &Value) -> String {
                 .and_then(Value::as_array)
                 .map(|missing| missing.iter().filter_map(Value::as_str).collect())
                 .unwrap_or_default();
-            let lacks = if missing.is_empty() { String::new() } else { format!(" missing {}", missing.join(",")) };
+            let lacks = if missing.is_empty() {
+                String::new()
+            } else {
+                format!(" missing {}", missing.join(","))
+            };
             format!(
                 "{} {} {} {}{lacks} token {} from {}",
                 of("/gate"),
@@ -234,8 +265,13 @@ fn id(arguments: &Id) -> anyhow::Result<u8> {
         complain("paste the token, then end the line and press Ctrl-D");
     }
     let mut token = Vec::new();
-    io::stdin().read_to_end(&mut token).context("cannot read the token from stdin")?;
-    while token.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
+    io::stdin()
+        .read_to_end(&mut token)
+        .context("cannot read the token from stdin")?;
+    while token
+        .last()
+        .is_some_and(|byte| matches!(byte, b'\n' | b'\r'))
+    {
         token.pop();
     }
     let id = key.identify(&Secret::new(token)).to_string();

@@ -41,13 +41,23 @@ struct Listed<'c> {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let Some(name) = &arguments.vendor else {
-        let counted = Vendor::ALL.into_iter().map(count).collect::<anyhow::Result<Vec<_>>>()?;
+        let counted = Vendor::ALL
+            .into_iter()
+            .map(count)
+            .collect::<anyhow::Result<Vec<_>>>()?;
         if arguments.json {
             say_json(&counted);
         } else {
             for one in counted {
-                let Counted { vendor, version, operations, scopes } = one;
-                say(&format!("{vendor}  {operations} operations, {scopes} scopes, version {version}"));
+                let Counted {
+                    vendor,
+                    version,
+                    operations,
+                    scopes,
+                } = one;
+                say(&format!(
+                    "{vendor}  {operations} operations, {scopes} scopes, version {version}"
+                ));
             }
         }
         return Ok(OK);
@@ -58,19 +68,43 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         None => catalogue.operations().collect(),
         Some(scope) if catalogue.has_scope(scope) => catalogue.opened_by(scope).collect(),
         Some(scope) => {
-            let codes: Vec<&str> = catalogue.scopes().iter().map(|info| info.code.as_ref()).collect();
-            return Err(WrongUse(format!("{name} has no scope `{scope}`; it has {}", codes.join(", "))).into());
+            let codes: Vec<&str> = catalogue
+                .scopes()
+                .iter()
+                .map(|info| info.code.as_ref())
+                .collect();
+            return Err(WrongUse(format!(
+                "{name} has no scope `{scope}`; it has {}",
+                codes.join(", ")
+            ))
+            .into());
         }
     };
     if arguments.json {
-        say_json(&operations.iter().map(|operation| listed(operation)).collect::<Vec<_>>());
+        say_json(
+            &operations
+                .iter()
+                .map(|operation| listed(operation))
+                .collect::<Vec<_>>(),
+        );
         return Ok(OK);
     }
     for operation in &operations {
-        let version = if operation.version == ApiVersion::V2 { "" } else { "v3:" };
+        let version = if operation.version == ApiVersion::V2 {
+            ""
+        } else {
+            "v3:"
+        };
         let name = format!("{version}{}", operation.name);
-        let deprecated = if operation.deprecated { "  (deprecated)" } else { "" };
-        say(&format!("{name:<56}  {}{deprecated}", describe(&operation.requirement)));
+        let deprecated = if operation.deprecated {
+            "  (deprecated)"
+        } else {
+            ""
+        };
+        say(&format!(
+            "{name:<56}  {}{deprecated}",
+            describe(&operation.requirement)
+        ));
     }
     say(&format!("{} operations", operations.len()));
     Ok(OK)
@@ -80,7 +114,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
 pub(super) fn vendor(name: &str) -> Result<Vendor, WrongUse> {
     Vendor::parse(name).ok_or_else(|| {
         let known: Vec<&str> = Vendor::ALL.into_iter().map(Vendor::name).collect();
-        WrongUse(format!("no vendor is called `{name}`; there is {}", known.join(", ")))
+        WrongUse(format!(
+            "no vendor is called `{name}`; there is {}",
+            known.join(", ")
+        ))
     })
 }
 

@@ -6,7 +6,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+};
 
 use super::OK;
 use super::output::say;
@@ -16,35 +18,58 @@ pub(super) struct Arguments {
     /// Where to write ca.pem, ca.key, gate.pem and gate.key
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// One more host name or address for the gate's certificate, beside localhost, 127.0.0.1 and ::1
+    /// One more host name or address for the gate's certificate, beside localhost, 127.0.0.1 and `::1`
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<String>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
-    fs::create_dir_all(&arguments.out).with_context(|| format!("cannot make {}", arguments.out.display()))?;
+    fs::create_dir_all(&arguments.out)
+        .with_context(|| format!("cannot make {}", arguments.out.display()))?;
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    ca.distinguished_name.push(DnType::CommonName, "Grantgate development CA");
+    ca.distinguished_name
+        .push(DnType::CommonName, "Grantgate development CA");
     let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate()?)?;
-    let names = ["localhost", "127.0.0.1", "::1"].into_iter().map(str::to_owned).chain(arguments.names.iter().cloned());
+    let names = ["localhost", "127.0.0.1", "::1"]
+        .into_iter()
+        .map(str::to_owned)
+        .chain(arguments.names.iter().cloned());
     let mut gate = CertificateParams::new(names.collect::<Vec<_>>())?;
-    gate.distinguished_name.push(DnType::CommonName, "Grantgate development");
+    gate.distinguished_name
+        .push(DnType::CommonName, "Grantgate development");
     let key = KeyPair::generate()?;
     let certificate = gate.signed_by(&key, &ca)?;
     write(&arguments.out.join("ca.pem"), &ca.pem(), 0o644)?;
-    write(&arguments.out.join("ca.key"), &ca.key().serialize_pem(), 0o600)?;
+    write(
+        &arguments.out.join("ca.key"),
+        &ca.key().serialize_pem(),
+        0o600,
+    )?;
     write(&arguments.out.join("gate.pem"), &certificate.pem(), 0o644)?;
     write(&arguments.out.join("gate.key"), &key.serialize_pem(), 0o600)?;
     let out = arguments.out.display();
-    say(&format!("wrote {out}/ca.pem, ca.key, gate.pem and gate.key: for development only"));
-    say(&format!("gate: tls = {{ cert = \"{out}/gate.pem\", key = \"{out}/gate.key\" }}"));
-    say(&format!("apps: trust {out}/ca.pem, for example REQUESTS_CA_BUNDLE or NODE_EXTRA_CA_CERTS"));
+    say(&format!(
+        "wrote {out}/ca.pem, ca.key, gate.pem and gate.key: for development only"
+    ));
+    say(&format!(
+        "gate: tls = {{ cert = \"{out}/gate.pem\", key = \"{out}/gate.key\" }}"
+    ));
+    say(&format!(
+        "apps: trust {out}/ca.pem, for example REQUESTS_CA_BUNDLE or NODE_EXTRA_CA_CERTS"
+    ));
     Ok(OK)
 }
 
 fn write(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
-    let opened = fs::OpenOptions::new().create(true).write(true).truncate(true).mode(mode).open(path);
-    opened.and_then(|mut file| file.write_all(text.as_bytes())).with_context(|| format!("cannot write {}", path.display()))
+    let opened = fs::OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(mode)
+        .open(path);
+    opened
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("cannot write {}", path.display()))
 }

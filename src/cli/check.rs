@@ -47,13 +47,33 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let (config, _) = arguments.config.load()?;
     for gate in &config.gates {
         let answer = describe(gate);
-        say(&format!("gate {}  {} on {}{}", answer.name, answer.vendor, answer.listen, tls_word(answer.tls)));
+        say(&format!(
+            "gate {}  {} on {}{}",
+            answer.name,
+            answer.vendor,
+            answer.listen,
+            tls_word(answer.tls)
+        ));
         say(&format!("  upstream   {}", answer.upstream));
-        say(&format!("  mode       {}, journal {}", answer.mode, answer.guarantee));
-        say(&format!("  grants     {}{}", answer.grants, assumed_words(&answer)));
-        say(&format!("  catalogue  {} operations, {}", answer.operations, answer.catalogue));
+        say(&format!(
+            "  mode       {}, journal {}",
+            answer.mode, answer.guarantee
+        ));
+        say(&format!(
+            "  grants     {}{}",
+            answer.grants,
+            assumed_words(&answer)
+        ));
+        say(&format!(
+            "  catalogue  {} operations, {}",
+            answer.operations, answer.catalogue
+        ));
     }
-    say(&format!("admin {}{}", config.admin.listen, tls_word(config.admin.tls.is_some())));
+    say(&format!(
+        "admin {}{}",
+        config.admin.listen,
+        tls_word(config.admin.tls.is_some())
+    ));
     let disk = store::probe_disk(&config.audit.dir)?;
     say(&format!(
         "journal {}  {}, a sync takes {} µs, {} MiB free",
@@ -84,7 +104,16 @@ fn in_json(argument: &ConfigArgument) -> u8 {
         }
         Err(ConfigError::Invalid { problems }) => {
             let (warnings, gates) = (Vec::new(), Vec::new());
-            (USAGE, Answer { valid: false, errors: problems, warnings, gates, disk: None })
+            (
+                USAGE,
+                Answer {
+                    valid: false,
+                    errors: problems,
+                    warnings,
+                    gates,
+                    disk: None,
+                },
+            )
         }
         Err(error @ ConfigError::Unreadable { .. }) => {
             complain(&format!("error: {:#}", anyhow::Error::from(error)));
@@ -109,7 +138,10 @@ fn describe(gate: &GateConfig) -> GateAnswer {
         mode: gate.rules.mode.as_str(),
         guarantee: gate.guarantee.as_str(),
         grants: gate.grants.len(),
-        assumed_scopes: gate.assumed.as_ref().map(|scopes| scopes.iter().map(str::to_owned).collect()),
+        assumed_scopes: gate
+            .assumed
+            .as_ref()
+            .map(|scopes| scopes.iter().map(str::to_owned).collect()),
         operations: gate.catalogue.operations().len(),
         catalogue: format!("{source}, version {}", gate.catalogue.version()),
     }
@@ -122,6 +154,9 @@ const fn tls_word(tls: bool) -> &'static str {
 fn assumed_words(answer: &GateAnswer) -> String {
     match &answer.assumed_scopes {
         None => " declared; every other token is unknown".to_owned(),
-        Some(scopes) => format!(" declared; every other token is taken to hold {}", scopes.join(", ")),
+        Some(scopes) => format!(
+            " declared; every other token is taken to hold {}",
+            scopes.join(", ")
+        ),
     }
 }

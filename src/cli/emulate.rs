@@ -38,7 +38,11 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let vendor = super::catalogue::vendor(&arguments.vendor)?;
-    let tokens = arguments.tokens.iter().map(|text| token(text)).collect::<Result<HashMap<_, _>, _>>()?;
+    let tokens = arguments
+        .tokens
+        .iter()
+        .map(|text| token(text))
+        .collect::<Result<HashMap<_, _>, _>>()?;
     let tls = arguments.tls.as_deref().map(acceptor).transpose()?;
     let catalogue = Catalogue::parse(vendor.bundled_catalogue())?;
     let lasts = arguments.expires_in.map(Duration::from_secs);
@@ -47,15 +51,27 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         .map_err(|error| WrongUse(format!("cannot listen on {}: {error}", arguments.listen)))?;
     let address = listener.local_addr()?;
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let (stop, _) = app::signals()?;
         let served = emulator::serve(listener, tls, emulator)?;
         if let Some(path) = &arguments.ready_file {
             let gates = BTreeMap::from([(vendor.name().to_owned(), address.to_string())]);
-            app::write_ready_file(path, &Ready { pid: std::process::id(), admin: String::new(), gates })?;
+            app::write_ready_file(
+                path,
+                &Ready {
+                    pid: std::process::id(),
+                    admin: String::new(),
+                    gates,
+                },
+            )?;
         }
-        say(&format!("{} is emulated at {scheme}://{address}; Ctrl-C ends it", vendor.name()));
+        say(&format!(
+            "{} is emulated at {scheme}://{address}; Ctrl-C ends it",
+            vendor.name()
+        ));
         tokio::select! {
             () = served => {}
             () = stop => {}
@@ -65,12 +81,26 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
 }
 
 fn token(text: &str) -> Result<(String, Vec<String>), WrongUse> {
-    let (token, scopes) =
-        text.split_once('=').ok_or_else(|| WrongUse("a token is given as TOKEN=SCOPE,SCOPE".to_owned()))?;
-    Ok((token.to_owned(), scopes.split(',').filter(|scope| !scope.is_empty()).map(str::to_owned).collect()))
+    let (token, scopes) = text
+        .split_once('=')
+        .ok_or_else(|| WrongUse("a token is given as TOKEN=SCOPE,SCOPE".to_owned()))?;
+    Ok((
+        token.to_owned(),
+        scopes
+            .split(',')
+            .filter(|scope| !scope.is_empty())
+            .map(str::to_owned)
+            .collect(),
+    ))
 }
 
 fn acceptor(text: &str) -> anyhow::Result<Acceptor> {
-    let (cert, key) = text.split_once(',').ok_or_else(|| WrongUse("--tls takes CERT,KEY".to_owned()))?;
-    Acceptor::new(&ServerSettings { cert: cert.into(), key: key.into() }).context("cannot use --tls")
+    let (cert, key) = text
+        .split_once(',')
+        .ok_or_else(|| WrongUse("--tls takes CERT,KEY".to_owned()))?;
+    Acceptor::new(&ServerSettings {
+        cert: cert.into(),
+        key: key.into(),
+    })
+    .context("cannot use --tls")
 }

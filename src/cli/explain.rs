@@ -11,7 +11,8 @@ use super::output::{colour_of, say, say_json, tint};
 use super::{NO, OK, WrongUse};
 use crate::catalogue::{self, Catalogue};
 use crate::model::{
-    ApiVersion, Asked, Call, CredentialRead, Grant, GrantSource, GrantView, Operation, Reason, ScopeSet,
+    ApiVersion, Asked, Call, CredentialRead, Grant, GrantSource, GrantView, Operation, Reason,
+    ScopeSet,
 };
 use crate::policy::{self, Rules};
 use crate::proxy::framing;
@@ -77,14 +78,26 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let catalogue = Catalogue::parse(vendor.bundled_catalogue())?;
     let (request, body) = match &arguments.request {
         Some(path) => {
-            let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let bytes =
+                std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
             raw_request(&bytes)?
         }
-        None => (request_for(arguments.operation.as_deref().unwrap_or_default())?, Vec::new()),
+        None => (
+            request_for(arguments.operation.as_deref().unwrap_or_default())?,
+            Vec::new(),
+        ),
     };
     let (head, ()) = request.into_parts();
-    let target = head.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
-    let about = Head { verb: &head.method, target, headers: &head.headers, has_body: !body.is_empty() };
+    let target = head
+        .uri
+        .path_and_query()
+        .map_or("", http::uri::PathAndQuery::as_str);
+    let about = Head {
+        verb: &head.method,
+        target,
+        headers: &head.headers,
+        has_body: !body.is_empty(),
+    };
     let mut reader = vendor.read(about, &catalogue);
     if let Some(fault) = framing::check(&head, &[]) {
         reader.note(fault);
@@ -92,7 +105,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     reader.feed(&body);
     let call = reader.finish();
     let grant = arguments.scopes.as_deref().map(|scopes| Grant {
-        scopes: Arc::new(scopes.split([',', ' ']).filter(|code| !code.is_empty()).collect::<ScopeSet>()),
+        scopes: Arc::new(
+            scopes
+                .split([',', ' '])
+                .filter(|code| !code.is_empty())
+                .collect::<ScopeSet>(),
+        ),
         user: None,
         obtained: 0,
         expires: Grant::NEVER,
@@ -110,7 +128,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     })
 }
 
-fn answer(vendor: Vendor, catalogue: &Catalogue, call: &Call<'_, '_>, grant: Option<&Grant>) -> Answer {
+fn answer(
+    vendor: Vendor,
+    catalogue: &Catalogue,
+    call: &Call<'_, '_>,
+    grant: Option<&Grant>,
+) -> Answer {
     let listed = match &call.operation {
         Asked::Listed(operation) => Some(*operation),
         Asked::NotBuilt { version, name, .. } => catalogue.find(*version, name),
@@ -124,9 +147,18 @@ fn answer(vendor: Vendor, catalogue: &Catalogue, call: &Call<'_, '_>, grant: Opt
         };
         let decision = policy::decide(call, view, &Rules::default(), 0);
         VerdictAnswer {
-            decision: if decision.verdict.permitted { "permit" } else { "deny" },
+            decision: if decision.verdict.permitted {
+                "permit"
+            } else {
+                "deny"
+            },
             reason: decision.verdict.reason.as_str(),
-            missing: decision.verdict.missing.iter().map(ToString::to_string).collect(),
+            missing: decision
+                .verdict
+                .missing
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             remedy: remedy(call, decision.verdict.reason),
         }
     });
@@ -147,7 +179,9 @@ fn answer(vendor: Vendor, catalogue: &Catalogue, call: &Call<'_, '_>, grant: Opt
         deprecated: listed.map(|operation| operation.deprecated),
         source: listed.map(|operation| operation.provenance.source.to_string()),
         confidence: listed.map(|operation| operation.provenance.confidence.as_str()),
-        note: listed.map(|operation| operation.provenance.note.to_string()).filter(|note| !note.is_empty()),
+        note: listed
+            .map(|operation| operation.provenance.note.to_string())
+            .filter(|note| !note.is_empty()),
         read_as: ReadAs {
             credential: credential(call),
             fault: call.fault.map(|fault| fault.reason.as_str()),
@@ -156,7 +190,11 @@ fn answer(vendor: Vendor, catalogue: &Catalogue, call: &Call<'_, '_>, grant: Opt
         verdict,
         similar: match listed {
             Some(_) => Vec::new(),
-            None => catalogue.similar(version, name).into_iter().map(str::to_owned).collect(),
+            None => catalogue
+                .similar(version, name)
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
         },
     }
 }
@@ -167,7 +205,10 @@ fn requirement(call: &Call<'_, '_>, listed: Option<&Operation>) -> String {
         |operation| catalogue::describe(&operation.requirement),
     );
     match &call.operation {
-        Asked::NotBuilt { form, .. } => format!("{known}; this is {}, which this version does not open", form.as_str()),
+        Asked::NotBuilt { form, .. } => format!(
+            "{known}; this is {}, which this version does not open",
+            form.as_str()
+        ),
         Asked::Listed(_) | Asked::Unlisted { .. } | Asked::Unparsed => known,
         Asked::Preflight => "nothing: a CORS preflight".to_owned(),
     }
@@ -175,7 +216,9 @@ fn requirement(call: &Call<'_, '_>, listed: Option<&Operation>) -> String {
 
 const fn remedy(call: &Call<'_, '_>, reason: Reason) -> &'static str {
     match (&call.operation, reason) {
-        (Asked::NotBuilt { .. }, Reason::OperationUnlisted) => "wait for a version that reads this form of call",
+        (Asked::NotBuilt { .. }, Reason::OperationUnlisted) => {
+            "wait for a version that reads this form of call"
+        }
         _ => reason.remedy(),
     }
 }
@@ -184,12 +227,17 @@ fn credential(call: &Call<'_, '_>) -> String {
     match &call.credential {
         CredentialRead::Missing => "none".to_owned(),
         CredentialRead::Unclear => "more than one, or unclear".to_owned(),
-        CredentialRead::One(one) => format!("{} in the {}", one.kind.as_str(), one.location.as_str()),
+        CredentialRead::One(one) => {
+            format!("{} in the {}", one.kind.as_str(), one.location.as_str())
+        }
     }
 }
 
 fn tell(answer: &Answer) {
-    say(&format!("{} ({} {})", answer.operation, answer.vendor, answer.api_version));
+    say(&format!(
+        "{} ({} {})",
+        answer.operation, answer.vendor, answer.api_version
+    ));
     say(&format!("  needs    {}", answer.requirement));
     if let (Some(access), Some(who)) = (answer.access, &answer.who) {
         say(&format!("  access   {access}, by {who}"));
@@ -224,27 +272,39 @@ fn tell(answer: &Answer) {
 
 /// The request that calls an operation, with a token that stands for the one whose scopes are given.
 fn request_for(operation: &str) -> anyhow::Result<Request<()>> {
-    let (verb, target) = match operation.split_once(' ') {
-        Some((verb, target)) => (verb, target.to_owned()),
-        None => {
-            let (version, name) = match operation.split_once(':') {
-                Some((version, name)) if version == ApiVersion::V3.as_str() => ("api/", name),
-                Some((version, name)) if version == ApiVersion::V2.as_str() => ("", name),
-                _ => ("", operation),
-            };
-            ("POST", format!("/rest/{version}{name}"))
-        }
+    let (verb, target) = if let Some((verb, target)) = operation.split_once(' ') {
+        (verb, target.to_owned())
+    } else {
+        let (version, name) = match operation.split_once(':') {
+            Some((version, name)) if version == ApiVersion::V3.as_str() => ("api/", name),
+            Some((version, name)) if version == ApiVersion::V2.as_str() => ("", name),
+            _ => ("", operation),
+        };
+        ("POST", format!("/rest/{version}{name}"))
     };
-    let wrong = || WrongUse(format!("`{operation}` is neither a name nor \"VERB /path\""));
+    let wrong = || {
+        WrongUse(format!(
+            "`{operation}` is neither a name nor \"VERB /path\""
+        ))
+    };
     let mut request = Request::builder()
         .method(Method::from_bytes(verb.as_bytes()).map_err(|_| wrong())?)
         .uri(target.as_str())
         .header(http::header::HOST, "gate.example")
         .body(())
         .map_err(|_| wrong())?;
-    let bare = request.uri().path().split('/').filter(|segment| !segment.is_empty()).count() <= 3;
+    let bare = request
+        .uri()
+        .path()
+        .split('/')
+        .filter(|segment| !segment.is_empty())
+        .count()
+        <= 3;
     if bare && !target.contains("auth=") && !target.contains("access_token=") {
-        request.headers_mut().insert(http::header::AUTHORIZATION, HeaderValue::from_static("Bearer explained"));
+        request.headers_mut().insert(
+            http::header::AUTHORIZATION,
+            HeaderValue::from_static("Bearer explained"),
+        );
     }
     Ok(request)
 }
@@ -253,12 +313,24 @@ fn request_for(operation: &str) -> anyhow::Result<Request<()>> {
 fn raw_request(bytes: &[u8]) -> anyhow::Result<(Request<()>, Vec<u8>)> {
     let mut fields = [httparse::EMPTY_HEADER; 100];
     let mut parsed = httparse::Request::new(&mut fields);
-    let httparse::Status::Complete(length) = parsed.parse(bytes).context("the file is no HTTP request")? else {
-        return Err(WrongUse("the request's head has no end: an empty line is missing".to_owned()).into());
+    let httparse::Status::Complete(length) =
+        parsed.parse(bytes).context("the file is no HTTP request")?
+    else {
+        return Err(
+            WrongUse("the request's head has no end: an empty line is missing".to_owned()).into(),
+        );
     };
-    let mut request = Request::builder().method(parsed.method.unwrap_or_default()).uri(parsed.path.unwrap_or_default());
+    let mut request = Request::builder()
+        .method(parsed.method.unwrap_or_default())
+        .uri(parsed.path.unwrap_or_default());
     for field in parsed.headers.iter() {
-        request = request.header(HeaderName::try_from(field.name)?, HeaderValue::from_bytes(field.value)?);
+        request = request.header(
+            HeaderName::try_from(field.name)?,
+            HeaderValue::from_bytes(field.value)?,
+        );
     }
-    Ok((request.body(())?, bytes.get(length..).unwrap_or_default().to_vec()))
+    Ok((
+        request.body(())?,
+        bytes.get(length..).unwrap_or_default().to_vec(),
+    ))
 }

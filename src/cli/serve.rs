@@ -1,6 +1,6 @@
 //! `serve`: runs the gates.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 
 use tracing_subscriber::EnvFilter;
@@ -45,7 +45,15 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
 /// The process log goes to stderr; `RUST_LOG` chooses the level, `info` without it.
 pub(super) fn init_log(json: bool) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(colours);
     // A second initialisation, as in tests, changes nothing.
-    let _ = if json { builder.json().try_init() } else { builder.try_init() };
+    let _ = if json {
+        builder.json().try_init()
+    } else {
+        builder.try_init()
+    };
 }

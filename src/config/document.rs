@@ -48,12 +48,19 @@ impl<'t> Document<'t> {
                 hint: "see https://toml.io for the format".to_owned(),
             })
             .collect();
-        Self { table, problems: RefCell::new(problems), warnings: RefCell::default() }
+        Self {
+            table,
+            problems: RefCell::new(problems),
+            warnings: RefCell::default(),
+        }
     }
 
     /// The top of the document; `None` if it is not TOML.
     pub(super) fn root(&self) -> Option<Section<'_, 't>> {
-        self.problems.borrow().is_empty().then(|| Section::new(self, self.table.get_ref(), 0..0))
+        self.problems
+            .borrow()
+            .is_empty()
+            .then(|| Section::new(self, self.table.get_ref(), 0..0))
     }
 
     /// Problems and warnings in the order of their places.
@@ -61,7 +68,10 @@ impl<'t> Document<'t> {
         let sorted = |findings: &RefCell<Vec<Finding>>| {
             let mut findings = findings.borrow().clone();
             findings.sort_by_key(|finding| finding.span.start);
-            findings.into_iter().map(|finding| finding.locate(path, text)).collect()
+            findings
+                .into_iter()
+                .map(|finding| finding.locate(path, text))
+                .collect()
         };
         (sorted(&self.problems), sorted(&self.warnings))
     }
@@ -69,7 +79,13 @@ impl<'t> Document<'t> {
 
 impl<'d, 't> Section<'d, 't> {
     fn new(document: &'d Document<'t>, table: &'d DeTable<'t>, span: Span) -> Self {
-        Self { document, table, span, asked: RefCell::default(), finished: Cell::new(false) }
+        Self {
+            document,
+            table,
+            span,
+            asked: RefCell::default(),
+            finished: Cell::new(false),
+        }
     }
 
     /// Notes something wrong with the section as a whole.
@@ -78,20 +94,40 @@ impl<'d, 't> Section<'d, 't> {
     }
 
     /// Notes something wrong at a place.
-    pub(super) fn problem_at(&self, span: &Span, message: impl Into<String>, hint: impl Into<String>) {
-        let finding = Finding { span: span.clone(), message: message.into(), hint: hint.into() };
+    pub(super) fn problem_at(
+        &self,
+        span: &Span,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        let finding = Finding {
+            span: span.clone(),
+            message: message.into(),
+            hint: hint.into(),
+        };
         self.document.problems.borrow_mut().push(finding);
     }
 
     /// Notes something that should be known.
-    pub(super) fn warning_at(&self, span: &Span, message: impl Into<String>, hint: impl Into<String>) {
-        let finding = Finding { span: span.clone(), message: message.into(), hint: hint.into() };
+    pub(super) fn warning_at(
+        &self,
+        span: &Span,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        let finding = Finding {
+            span: span.clone(),
+            message: message.into(),
+            hint: hint.into(),
+        };
         self.document.warnings.borrow_mut().push(finding);
     }
 
     fn value(&self, key: &'static str) -> Option<(&'d DeValue<'t>, Span)> {
         self.asked.borrow_mut().push(key);
-        self.table.get(key).map(|value| (value.get_ref(), value.span()))
+        self.table
+            .get(key)
+            .map(|value| (value.get_ref(), value.span()))
     }
 
     /// True if the setting is there.
@@ -110,7 +146,10 @@ impl<'d, 't> Section<'d, 't> {
     pub(super) fn required(&self, key: &'static str, example: &str) -> Option<Placed<&'d str>> {
         if !self.has(key) {
             self.asked.borrow_mut().push(key);
-            self.problem(format!("`{key}` is missing"), format!("add {key} = \"{example}\""));
+            self.problem(
+                format!("`{key}` is missing"),
+                format!("add {key} = \"{example}\""),
+            );
             return None;
         }
         self.string(key)
@@ -120,7 +159,9 @@ impl<'d, 't> Section<'d, 't> {
         match self.value(key) {
             None => false,
             Some((DeValue::Boolean(value), _)) => *value,
-            Some((other, span)) => self.wrong_type(key, other, &span, "true or false").unwrap_or_default(),
+            Some((other, span)) => self
+                .wrong_type(key, other, &span, "true or false")
+                .unwrap_or_default(),
         }
     }
 
@@ -128,17 +169,24 @@ impl<'d, 't> Section<'d, 't> {
         match self.value(key) {
             None => default,
             Some((DeValue::Integer(digits), span)) => {
-                let number = u64::from_str_radix(&digits.as_str().replace('_', ""), digits.radix()).ok();
+                let number =
+                    u64::from_str_radix(&digits.as_str().replace('_', ""), digits.radix()).ok();
                 match number {
                     Some(number) if (least..=most).contains(&number) => number,
                     _ => {
                         let hint = format!("the default is {default}");
-                        self.problem_at(&span, format!("`{key}` must be between {least} and {most}"), hint);
+                        self.problem_at(
+                            &span,
+                            format!("`{key}` must be between {least} and {most}"),
+                            hint,
+                        );
                         default
                     }
                 }
             }
-            Some((other, span)) => self.wrong_type(key, other, &span, "a whole number").unwrap_or(default),
+            Some((other, span)) => self
+                .wrong_type(key, other, &span, "a whole number")
+                .unwrap_or(default),
         }
     }
 
@@ -153,9 +201,16 @@ impl<'d, 't> Section<'d, 't> {
         if let Some((_, value)) = words.iter().find(|(known, _)| *known == word.value) {
             return Some(*value);
         }
-        let known = words.iter().map(|(known, _)| format!("\"{known}\"")).collect::<Vec<_>>().join(", ");
+        let known = words
+            .iter()
+            .map(|(known, _)| format!("\"{known}\""))
+            .collect::<Vec<_>>()
+            .join(", ");
         if later.contains(&word.value) {
-            let message = format!("`{key} = \"{}\"` is not available in this version", word.value);
+            let message = format!(
+                "`{key} = \"{}\"` is not available in this version",
+                word.value
+            );
             self.problem_at(&word.span, message, format!("use one of {known}"));
         } else {
             let message = format!("`{key}` has no value \"{}\"", printable(word.value));
@@ -170,7 +225,10 @@ impl<'d, 't> Section<'d, 't> {
             Some((DeValue::Array(values), _)) => values
                 .iter()
                 .filter_map(|value| match value.get_ref() {
-                    DeValue::String(text) => Some(Placed { value: text.as_ref(), span: value.span() }),
+                    DeValue::String(text) => Some(Placed {
+                        value: text.as_ref(),
+                        span: value.span(),
+                    }),
                     other => self.wrong_type(key, other, &value.span(), "a list of strings"),
                 })
                 .collect(),
@@ -192,7 +250,11 @@ impl<'d, 't> Section<'d, 't> {
         let parsed = text.value.parse().ok();
         if parsed.is_none() {
             let message = format!("`{key}` is no address with a port");
-            self.problem_at(&text.span, message, "write an IP address and a port, such as 127.0.0.1:9404 or [::1]:9404");
+            self.problem_at(
+                &text.span,
+                message,
+                "write an IP address and a port, such as 127.0.0.1:9404 or [::1]:9404",
+            );
         }
         parsed
     }
@@ -215,32 +277,58 @@ impl<'d, 't> Section<'d, 't> {
                 section.finish(&[]);
                 secret?
             }
-            other => return self.wrong_type(key, other, &span, "{ env = \"…\" }, { file = \"…\" } or a string"),
+            other => {
+                return self.wrong_type(
+                    key,
+                    other,
+                    &span,
+                    "{ env = \"…\" }, { file = \"…\" } or a string",
+                );
+            }
         };
         if secret.is_empty() {
-            self.problem_at(&span, format!("`{key}` is empty"), "give the secret's value");
+            self.problem_at(
+                &span,
+                format!("`{key}` is empty"),
+                "give the secret's value",
+            );
             return None;
         }
-        Some(Placed { value: secret, span })
+        Some(Placed {
+            value: secret,
+            span,
+        })
     }
 
     fn secret_from(&self) -> Option<String> {
         match (self.string("env"), self.string("file")) {
             (Some(name), None) => std::env::var(name.value)
                 .map_err(|_| {
-                    let message = format!("the environment has no variable {}", printable(name.value));
-                    self.problem_at(&name.span, message, "set it for this process, or use { file = \"…\" }");
+                    let message =
+                        format!("the environment has no variable {}", printable(name.value));
+                    self.problem_at(
+                        &name.span,
+                        message,
+                        "set it for this process, or use { file = \"…\" }",
+                    );
                 })
                 .ok(),
             (None, Some(path)) => std::fs::read_to_string(path.value)
                 .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
                 .map_err(|error| {
                     let message = format!("cannot read {}: {error}", printable(path.value));
-                    self.problem_at(&path.span, message, "paths are relative to the working directory");
+                    self.problem_at(
+                        &path.span,
+                        message,
+                        "paths are relative to the working directory",
+                    );
                 })
                 .ok(),
             _ => {
-                self.problem("a secret comes from one place", "write { env = \"NAME\" } or { file = \"PATH\" }");
+                self.problem(
+                    "a secret comes from one place",
+                    "write { env = \"NAME\" } or { file = \"PATH\" }",
+                );
                 None
             }
         }
@@ -265,7 +353,12 @@ impl<'d, 't> Section<'d, 't> {
                 })
                 .collect(),
             Some((other, span)) => {
-                self.wrong_type::<()>(key, other, &span, "a list of tables: write [[…]] with two brackets");
+                self.wrong_type::<()>(
+                    key,
+                    other,
+                    &span,
+                    "a list of tables: write [[…]] with two brackets",
+                );
                 Vec::new()
             }
         }
@@ -296,11 +389,21 @@ impl<'d, 't> Section<'d, 't> {
                     format!("known here: {}", known.join(", "))
                 }
             };
-            self.problem_at(&key.span(), format!("unknown setting `{}`", printable(name)), hint);
+            self.problem_at(
+                &key.span(),
+                format!("unknown setting `{}`", printable(name)),
+                hint,
+            );
         }
     }
 
-    fn wrong_type<T>(&self, key: &str, found: &DeValue<'_>, span: &Span, expected: &str) -> Option<T> {
+    fn wrong_type<T>(
+        &self,
+        key: &str,
+        found: &DeValue<'_>,
+        span: &Span,
+        expected: &str,
+    ) -> Option<T> {
         let message = format!("`{key}` must be {expected}, not {}", kind(found));
         self.problem_at(span, message, "correct the value");
         None
@@ -321,5 +424,8 @@ fn kind(value: &DeValue<'_>) -> &'static str {
 
 /// Text from the file as a message may show it: no control characters, not endless.
 pub(super) fn printable(text: &str) -> String {
-    text.chars().take(60).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .take(60)
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }

@@ -1,19 +1,19 @@
 //! `[[gate]]`: one entrance.
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::document::{Placed, Section, printable};
+use super::place::{Upstream, leads_to, tls, upstream};
 use super::{GUARANTEES, LimitsSection};
 use crate::audit::Guarantee;
 use crate::catalogue::{Catalogue, CatalogueText};
 use crate::model::{Grant, Mode, Pattern, ScopeSet};
 use crate::policy::{Effect, Rule, Rules, UnknownToken, UnlistedOperation};
 use crate::snapshot::Redirects;
-use crate::tls;
-use crate::upstream;
+use crate::tls::Acceptor;
 use crate::vendor::Vendor;
 
 /// One gate as it is to be run.
@@ -28,7 +28,7 @@ pub struct GateConfig {
     /// Where it listens.
     pub listen: SocketAddr,
     /// TLS, if it is on.
-    pub tls: Option<tls::Acceptor>,
+    pub tls: Option<Acceptor>,
     /// Where its calls go.
     pub upstream: Upstream,
     /// Mode and rules.
@@ -47,15 +47,6 @@ pub struct GateConfig {
     pub catalogue: Arc<Catalogue>,
     /// Where the catalogue comes from.
     pub catalogue_source: CatalogueSource,
-}
-
-/// Where a gate's calls go.
-#[derive(Debug, Clone)]
-pub struct Upstream {
-    /// The URL as configured.
-    pub url: String,
-    /// How to get there.
-    pub settings: upstream::Settings,
 }
 
 /// A declared grant. The token is wiped once its id is known.
@@ -87,14 +78,25 @@ pub(super) struct Common<'l> {
     pub(super) catalogue_dir: Option<PathBuf>,
 }
 
-const MODES: [(&str, Mode); 3] = [("enforce", Mode::Enforce), ("report", Mode::Report), ("off", Mode::Off)];
+const MODES: [(&str, Mode); 3] = [
+    ("enforce", Mode::Enforce),
+    ("report", Mode::Report),
+    ("off", Mode::Off),
+];
 
 /// Settings of the contract that this version does not honour yet.
-const LATER: [&str; 4] = ["authorization_server", "signed_links", "batch", "introspection"];
+const LATER: [&str; 4] = [
+    "authorization_server",
+    "signed_links",
+    "batch",
+    "introspection",
+];
 
 /// Reads one gate; `None` if it cannot be run, with the problems noted.
 pub(super) fn read(section: &Section<'_, '_>, common: &Common<'_>) -> Option<GateConfig> {
-    let name = section.required("name", "portal").filter(|name| named(section, name));
+    let name = section
+        .required("name", "portal")
+        .filter(|name| named(section, name));
     let vendors = Vendor::ALL.map(|vendor| (vendor.name(), vendor));
     section.required("vendor", "bitrix24");
     let vendor = section.choice("vendor", &vendors, &["ringcentral", "livechat"]);
@@ -108,13 +110,25 @@ pub(super) fn read(section: &Section<'_, '_>, common: &Common<'_>) -> Option<Gat
         ("refuse", UnlistedOperation::Refuse),
         ("forward", UnlistedOperation::Forward),
     ];
-    let unlisted = section.choice("unlisted_operation", &unlisted, &[]).unwrap_or_default();
+    let unlisted = section
+        .choice("unlisted_operation", &unlisted, &[])
+        .unwrap_or_default();
     let redirects = [("refuse", Redirects::Refuse), ("pass", Redirects::Pass)];
-    let redirects = section.choice("redirects", &redirects, &[]).unwrap_or_default();
-    let guarantee = section.choice("guarantee", &GUARANTEES, &["best_effort"]).unwrap_or(common.guarantee);
-    let hosts = section.strings("hosts").into_iter().map(|host| host.value.to_owned()).collect();
+    let redirects = section
+        .choice("redirects", &redirects, &[])
+        .unwrap_or_default();
+    let guarantee = section
+        .choice("guarantee", &GUARANTEES, &["best_effort"])
+        .unwrap_or(common.guarantee);
+    let hosts = section
+        .strings("hosts")
+        .into_iter()
+        .map(|host| host.value.to_owned())
+        .collect();
     let app = section.string("app").map(|app| app.value.to_owned());
-    let (catalogue, source) = vendor.and_then(|vendor| catalogue(section, vendor, common)).unzip();
+    let (catalogue, source) = vendor
+        .and_then(|vendor| catalogue(section, vendor, common))
+        .unzip();
     let grants = grants(section, catalogue.as_deref());
     let rules = rules(section, catalogue.as_deref());
     if let (Some(catalogue), Some(assumed)) = (&catalogue, &assumed) {
@@ -145,40 +159,36 @@ pub(super) fn read(section: &Section<'_, '_>, common: &Common<'_>) -> Option<Gat
 }
 
 /// Checks what one gate alone cannot show: names and addresses taken twice, and gates that lead into themselves.
-pub(super) fn check_together(sections: &[Section<'_, '_>], gates: &[GateConfig], admin: Option<SocketAddr>) {
+pub(super) fn check_together(
+    sections: &[Section<'_, '_>],
+    gates: &[GateConfig],
+    admin: Option<SocketAddr>,
+) {
     for (position, (section, gate)) in sections.iter().zip(gates).enumerate() {
         let before = gates.get(..position).unwrap_or_default();
         if before.iter().any(|other| other.name == gate.name) {
-            section.problem(format!("two gates are named `{}`", gate.name), "names tell gates apart in records");
+            section.problem(
+                format!("two gates are named `{}`", gate.name),
+                "names tell gates apart in records",
+            );
         }
         let taken = |other: SocketAddr| other.port() != 0 && other == gate.listen;
         if before.iter().any(|other| taken(other.listen)) || admin.is_some_and(taken) {
-            section.problem(format!("{} is listened on already", gate.listen), "give each listener its own port");
+            section.problem(
+                format!("{} is listened on already", gate.listen),
+                "give each listener its own port",
+            );
         }
         let upstream = &gate.upstream.settings;
         if gates.iter().any(|other| leads_to(upstream, other.listen)) {
             section.problem(
-                format!("the upstream {} is a gate of this configuration", gate.upstream.url),
+                format!(
+                    "the upstream {} is a gate of this configuration",
+                    gate.upstream.url
+                ),
                 "calls would go round in a circle; `upstream` is the portal's own address",
             );
         }
-    }
-}
-
-fn leads_to(upstream: &upstream::Settings, listen: SocketAddr) -> bool {
-    if listen.port() == 0 {
-        return false;
-    }
-    let reaches = |address: SocketAddr| {
-        let here = address.ip() == listen.ip() || (listen.ip().is_unspecified() && address.ip().is_loopback());
-        address.port() == listen.port() && here
-    };
-    match &upstream.connect {
-        Some(place) => place.to_socket_addrs().is_ok_and(|mut found| found.any(reaches)),
-        None if upstream.port == listen.port() => {
-            (upstream.host.as_str(), upstream.port).to_socket_addrs().is_ok_and(|mut found| found.any(reaches))
-        }
-        None => false,
     }
 }
 
@@ -186,97 +196,39 @@ fn named(section: &Section<'_, '_>, name: &Placed<&str>) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let named = !name.value.is_empty() && name.value.len() <= 64 && name.value.chars().all(fits);
     if !named {
-        section.problem_at(&name.span, "`name` is no name", "use letters, digits, `-`, `_` and `.`, at most 64");
+        section.problem_at(
+            &name.span,
+            "`name` is no name",
+            "use letters, digits, `-`, `_` and `.`, at most 64",
+        );
     }
     named
-}
-
-pub(super) fn tls(section: &Section<'_, '_>) -> Option<tls::Acceptor> {
-    let cert = section.required("cert", "certs/dev/gate.pem");
-    let key = section.required("key", "certs/dev/gate.key");
-    section.finish(&["client_ca"]);
-    let settings = tls::ServerSettings { cert: cert?.value.into(), key: key?.value.into() };
-    tls::Acceptor::new(&settings)
-        .map_err(|error| {
-            section.problem(chain(&error), "`grantgate certs --out certs/dev` makes certificates for development");
-        })
-        .ok()
-}
-
-fn upstream(section: &Section<'_, '_>, limits: &LimitsSection) -> Option<Upstream> {
-    let ca = section.string("upstream_ca");
-    let plain = section.boolean("allow_plain_upstream");
-    let connect = section.string("connect");
-    let url = section.required("upstream", "https://portal.bitrix24.com")?;
-    let wrong = |message: &str| {
-        section.problem_at(&url.span, message, "write scheme and host only, such as https://portal.bitrix24.com");
-        None
-    };
-    let Ok(uri) = url.value.trim_end_matches('/').parse::<http::Uri>() else {
-        return wrong("`upstream` is no URL");
-    };
-    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return wrong("`upstream` is no URL with a scheme and a host");
-    };
-    if uri.query().is_some() || uri.path() != "/" || authority.as_str().contains('@') {
-        return wrong("`upstream` has more than a scheme and a host");
-    }
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-    let secure = match scheme {
-        "https" => true,
-        "http" => false,
-        _ => return wrong("`upstream` is neither https nor http"),
-    };
-    let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-    if !secure && !loopback && !plain {
-        section.problem_at(
-            &url.span,
-            "tokens would travel in the clear to another machine",
-            "use https, or set allow_plain_upstream = true if the network is trusted",
-        );
-        return None;
-    }
-    let tls = if secure { Some(connector(section, ca.as_ref())?) } else { None };
-    let default_port = if secure { 443 } else { 80 };
-    Some(Upstream {
-        url: url.value.to_owned(),
-        settings: upstream::Settings {
-            host,
-            port: authority.port_u16().unwrap_or(default_port),
-            authority: authority.as_str().to_owned(),
-            tls,
-            connect: connect.map(|connect| connect.value.to_owned()),
-            connect_timeout: limits.connect,
-            idle_timeout: limits.pool_idle,
-            idle_connections: limits.pool_connections,
-            opened: prometheus_client::metrics::counter::Counter::default(),
-        },
-    })
-}
-
-fn connector(section: &Section<'_, '_>, ca: Option<&Placed<&str>>) -> Option<tls::Connector> {
-    tls::Connector::new(ca.map(|ca| Path::new(ca.value)))
-        .map_err(|error| {
-            let hint = "`upstream_ca` is a PEM file with the CA's certificate";
-            match ca {
-                Some(ca) => section.problem_at(&ca.span, chain(&error), hint),
-                None => section.problem(chain(&error), hint),
-            }
-        })
-        .ok()
 }
 
 type Assumed<'d> = Vec<Placed<&'d str>>;
 
 fn unknown_token<'d>(section: &Section<'d, '_>) -> (UnknownToken, Option<Assumed<'d>>) {
-    let words = [("refuse", None), ("assume", None), ("forward", Some(UnknownToken::Forward))];
-    let setting = section.choice("unknown_token", &words, &["ask"]).flatten().unwrap_or_default();
-    let assumes = section.string("unknown_token").is_some_and(|word| word.value == "assume");
+    let words = [
+        ("refuse", None),
+        ("assume", None),
+        ("forward", Some(UnknownToken::Forward)),
+    ];
+    let setting = section
+        .choice("unknown_token", &words, &["ask"])
+        .flatten()
+        .unwrap_or_default();
+    let assumes = section
+        .string("unknown_token")
+        .is_some_and(|word| word.value == "assume");
     let scopes = section.strings("assumed_scopes");
     match (assumes, scopes.first()) {
         (true, None) => {
-            let hint = "list the scopes that the app is registered with: assumed_scopes = [\"crm\"]";
-            section.problem("`unknown_token = \"assume\"` without `assumed_scopes`", hint);
+            let hint =
+                "list the scopes that the app is registered with: assumed_scopes = [\"crm\"]";
+            section.problem(
+                "`unknown_token = \"assume\"` without `assumed_scopes`",
+                hint,
+            );
             (setting, None)
         }
         (false, Some(first)) => {
@@ -296,39 +248,58 @@ fn catalogue(
 ) -> Option<(Arc<Catalogue>, CatalogueSource)> {
     let Some(dir) = &common.catalogue_dir else {
         let catalogue = Catalogue::parse(vendor.bundled_catalogue());
-        return catalogue.ok().map(|catalogue| (Arc::new(catalogue), CatalogueSource::Bundled));
+        return catalogue
+            .ok()
+            .map(|catalogue| (Arc::new(catalogue), CatalogueSource::Bundled));
     };
     let dir = dir.join(vendor.name());
     let read = |file: &str| {
         let path = dir.join(file);
-        fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+        fs::read_to_string(&path)
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))
     };
     let parsed = read("operations.tsv").and_then(|operations| {
         let scopes = read("scopes.tsv")?;
-        let text = CatalogueText { operations: &operations, scopes: &scopes };
+        let text = CatalogueText {
+            operations: &operations,
+            scopes: &scopes,
+        };
         Catalogue::parse(text).map_err(|error| format!("{}: {error}", dir.display()))
     });
     match parsed {
         Ok(catalogue) => Some((Arc::new(catalogue), CatalogueSource::Directory(dir))),
         Err(problem) => {
-            section.problem(problem, "see `catalogue_dir`; without it the compiled-in catalogue is used");
+            section.problem(
+                problem,
+                "see `catalogue_dir`; without it the compiled-in catalogue is used",
+            );
             None
         }
     }
 }
 
 fn grants(section: &Section<'_, '_>, catalogue: Option<&Catalogue>) -> Option<Vec<GrantConfig>> {
-    section.tables("grant").iter().map(|grant| self::grant(grant, catalogue)).collect()
+    section
+        .tables("grant")
+        .iter()
+        .map(|grant| self::grant(grant, catalogue))
+        .collect()
 }
 
 fn grant(section: &Section<'_, '_>, catalogue: Option<&Catalogue>) -> Option<GrantConfig> {
     let token = section.secret("token");
     if token.is_none() && !section.has("token") {
-        section.problem("`token` is missing", "add token = { env = \"PORTAL_TOKEN\" } or { file = \"…\" }");
+        section.problem(
+            "`token` is missing",
+            "add token = { env = \"PORTAL_TOKEN\" } or { file = \"…\" }",
+        );
     }
     let scopes = section.strings("scopes");
     if !section.has("scopes") {
-        section.problem("`scopes` is missing", "list the token's scopes; [] for none");
+        section.problem(
+            "`scopes` is missing",
+            "list the token's scopes; [] for none",
+        );
     }
     if let Some(catalogue) = catalogue {
         known_scopes(section, catalogue, &scopes);
@@ -336,44 +307,71 @@ fn grant(section: &Section<'_, '_>, catalogue: Option<&Catalogue>) -> Option<Gra
     let user = section.string("user").map(|user| user.value.into());
     let expires = match section.string("expires") {
         None => Grant::NEVER,
-        Some(text) => match text.value.parse::<jiff::Timestamp>() {
-            Ok(time) => u32::try_from(time.as_second().max(0)).unwrap_or(Grant::NEVER),
-            Err(_) => {
+        Some(text) => {
+            if let Ok(time) = text.value.parse::<jiff::Timestamp>() {
+                u32::try_from(time.as_second().max(0)).unwrap_or(Grant::NEVER)
+            } else {
                 let hint = "write a time as in RFC 3339: \"2027-01-31T12:00:00Z\"";
                 section.problem_at(&text.span, "`expires` is no time", hint);
                 Grant::NEVER
             }
-        },
+        }
     };
     section.finish(&[]);
     let token = crate::model::Secret::new(token?.value.into_bytes());
-    Some(GrantConfig { token, scopes: scopes.iter().map(|scope| scope.value).collect(), user, expires })
+    Some(GrantConfig {
+        token,
+        scopes: scopes.iter().map(|scope| scope.value).collect(),
+        user,
+        expires,
+    })
 }
 
 /// Warns of scope codes that the vendor is not known to have: a typing error opens nothing, and says nothing.
 fn known_scopes(section: &Section<'_, '_>, catalogue: &Catalogue, scopes: &[Placed<&str>]) {
-    for scope in scopes.iter().filter(|scope| !catalogue.has_scope(scope.value)) {
+    for scope in scopes
+        .iter()
+        .filter(|scope| !catalogue.has_scope(scope.value))
+    {
         let message = format!("the catalogue knows no scope `{}`", printable(scope.value));
-        section.warning_at(&scope.span, message, "see `grantgate catalogue` for the codes; it opens nothing");
+        section.warning_at(
+            &scope.span,
+            message,
+            "see `grantgate catalogue` for the codes; it opens nothing",
+        );
     }
 }
 
 fn rules(section: &Section<'_, '_>, catalogue: Option<&Catalogue>) -> Vec<Rule> {
-    section.tables("rule").iter().filter_map(|rule| self::rule(rule, catalogue)).collect()
+    section
+        .tables("rule")
+        .iter()
+        .filter_map(|rule| self::rule(rule, catalogue))
+        .collect()
 }
 
 fn rule(section: &Section<'_, '_>, catalogue: Option<&Catalogue>) -> Option<Rule> {
     let patterns = section.strings("operations");
     if patterns.is_empty() {
-        section.problem("a rule without `operations`", "list names or patterns: operations = [\"crm.*.delete\"]");
+        section.problem(
+            "a rule without `operations`",
+            "list names or patterns: operations = [\"crm.*.delete\"]",
+        );
     }
     let operations = patterns
         .iter()
         .map(|text| {
             let pattern = Pattern::new(text.value);
             if catalogue.is_some_and(|catalogue| !catalogue.any_matches(&pattern)) {
-                let message = format!("no operation of the catalogue fits `{}`", printable(text.value));
-                section.problem_at(&text.span, message, "see `grantgate catalogue` for the names");
+                let message = format!(
+                    "no operation of the catalogue fits `{}`",
+                    printable(text.value)
+                );
+                section.problem_at(
+                    &text.span,
+                    message,
+                    "see `grantgate catalogue` for the names",
+                );
             }
             pattern
         })
@@ -392,16 +390,8 @@ fn rule(section: &Section<'_, '_>, catalogue: Option<&Catalogue>) -> Option<Rule
         }
     };
     section.finish(&[]);
-    Some(Rule { operations, effect: effect? })
-}
-
-/// An error with its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
+    Some(Rule {
+        operations,
+        effect: effect?,
+    })
 }

@@ -62,10 +62,23 @@ impl Finding {
         let start = self.span.start.min(text.len());
         let before = text.get(..start).unwrap_or_default();
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        let line = text.get(line_start..).unwrap_or_default().lines().next().unwrap_or_default();
+        let line = text
+            .get(line_start..)
+            .unwrap_or_default()
+            .lines()
+            .next()
+            .unwrap_or_default();
         let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
-        let marked = text.get(start..self.span.end.min(text.len())).unwrap_or_default();
-        let width = marked.lines().next().unwrap_or_default().chars().count().max(1);
+        let marked = text
+            .get(start..self.span.end.min(text.len()))
+            .unwrap_or_default();
+        let width = marked
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .count()
+            .max(1);
         Notice {
             path: path.to_owned(),
             line: before.matches('\n').count() + 1,
@@ -81,10 +94,15 @@ impl Finding {
 /// A line as it may be shown: the value of a setting that holds a secret is replaced, letter by letter.
 fn mask(line: &str) -> String {
     let name = line.trim_start();
-    let holds_secret = ["token", "secret", "password", "token_id_key"].iter().any(|key| name.starts_with(key));
+    let holds_secret = ["token", "secret", "password", "token_id_key"]
+        .iter()
+        .any(|key| name.starts_with(key));
     match line.split_once('=') {
         Some((key, value)) if holds_secret && !value.trim_start().starts_with('{') => {
-            let masked: String = value.chars().map(|c| if c == ' ' || c == '"' { c } else { '*' }).collect();
+            let masked: String = value
+                .chars()
+                .map(|c| if c == ' ' || c == '"' { c } else { '*' })
+                .collect();
             format!("{key}={masked}")
         }
         _ => line.to_owned(),
@@ -96,10 +114,21 @@ impl fmt::Display for Notice {
         let number = self.line.to_string();
         let gutter = " ".repeat(number.len());
         writeln!(f, "{}", self.message)?;
-        writeln!(f, "{gutter}--> {}:{}:{}", self.path.display(), self.line, self.column)?;
+        writeln!(
+            f,
+            "{gutter}--> {}:{}:{}",
+            self.path.display(),
+            self.line,
+            self.column
+        )?;
         writeln!(f, "{gutter} |")?;
         writeln!(f, "{number} | {}", self.text)?;
-        writeln!(f, "{gutter} | {}{}", " ".repeat(self.column - 1), "^".repeat(self.width))?;
+        writeln!(
+            f,
+            "{gutter} | {}{}",
+            " ".repeat(self.column - 1),
+            "^".repeat(self.width)
+        )?;
         write!(f, "{gutter} = hint: {}", self.hint)
     }
 }
@@ -110,6 +139,8 @@ impl fmt::Display for Listing<'_> {
             1 => f.write_str("the configuration has an error")?,
             count => write!(f, "the configuration has {count} errors")?,
         }
-        self.0.iter().try_for_each(|notice| write!(f, "\n\n{notice}"))
+        self.0
+            .iter()
+            .try_for_each(|notice| write!(f, "\n\n{notice}"))
     }
 }

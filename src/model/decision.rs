@@ -84,8 +84,14 @@ pub enum DecisionWord {
 
 impl DecisionWord {
     /// Every word.
-    pub const ALL: [Self; 6] =
-        [Self::Allow, Self::Deny, Self::WouldDeny, Self::ErrorAllow, Self::ErrorDeny, Self::NotEvaluated];
+    pub const ALL: [Self; 6] = [
+        Self::Allow,
+        Self::Deny,
+        Self::WouldDeny,
+        Self::ErrorAllow,
+        Self::ErrorDeny,
+        Self::NotEvaluated,
+    ];
 
     /// The word itself.
     pub const fn as_str(self) -> &'static str {

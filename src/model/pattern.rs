@@ -10,22 +10,38 @@ pub struct Pattern {
 impl Pattern {
     /// Reads a pattern. Every text is one.
     pub fn new(text: &str) -> Self {
-        Self { pieces: text.split('*').map(|piece| piece.to_ascii_lowercase().into_boxed_str()).collect() }
+        Self {
+            pieces: text
+                .split('*')
+                .map(|piece| piece.to_ascii_lowercase().into_boxed_str())
+                .collect(),
+        }
     }
 
     /// True if the whole of `name` fits.
     pub fn matches(&self, name: &str) -> bool {
         let mut pieces = self.pieces.iter().map(|piece| piece.as_bytes());
-        let Some(first) = pieces.next() else { return false };
-        let Some(mut rest) = strip_prefix(name.as_bytes(), first) else { return false };
-        let Some(last) = pieces.next_back() else { return rest.is_empty() };
+        let Some(first) = pieces.next() else {
+            return false;
+        };
+        let Some(mut rest) = strip_prefix(name.as_bytes(), first) else {
+            return false;
+        };
+        let Some(last) = pieces.next_back() else {
+            return rest.is_empty();
+        };
         for piece in pieces {
             match find(rest, piece) {
                 Some(after) => rest = after,
                 None => return false,
             }
         }
-        rest.len() >= last.len() && rest.iter().rev().zip(last.iter().rev()).all(|(a, b)| a.to_ascii_lowercase() == *b)
+        rest.len() >= last.len()
+            && rest
+                .iter()
+                .rev()
+                .zip(last.iter().rev())
+                .all(|(a, b)| a.to_ascii_lowercase() == *b)
     }
 }
 
@@ -46,7 +62,9 @@ pub fn edit_distance(a: &str, b: &str) -> usize {
         let mut diagonal = i;
         let mut left = i + 1;
         for (cell, y) in row.iter_mut().skip(1).zip(b.bytes()) {
-            let new = (diagonal + usize::from(x != y)).min(left + 1).min(*cell + 1);
+            let new = (diagonal + usize::from(x != y))
+                .min(left + 1)
+                .min(*cell + 1);
             diagonal = *cell;
             left = new;
             *cell = new;
@@ -84,11 +102,19 @@ mod tests {
             ("", "x", false),
             ("*.list", "CRM.DEAL.LIST", true),
             ("a*a", "a", false),
-            ("GET /restapi/*/call-log", "GET /restapi/v1.0/account/{accountId}/call-log", true),
+            (
+                "GET /restapi/*/call-log",
+                "GET /restapi/v1.0/account/{accountId}/call-log",
+                true,
+            ),
             ("*b*b*", "abab", true),
             ("*b*b*b*", "abab", false),
         ] {
-            assert_eq!(Pattern::new(pattern).matches(name), fits, "{pattern} on {name}");
+            assert_eq!(
+                Pattern::new(pattern).matches(name),
+                fits,
+                "{pattern} on {name}"
+            );
         }
     }
 }

@@ -126,20 +126,32 @@ impl Reason {
     /// What the caller or the operator can do about it, in one sentence; empty where nothing is wrong.
     pub const fn remedy(self) -> &'static str {
         match self {
-            Self::AmbiguousFraming => "send one Content-Length or one `Transfer-Encoding: chunked`, and one Host",
-            Self::UpgradeRefused => "call the method over plain HTTP requests; tunnels are not forwarded",
+            Self::AmbiguousFraming => {
+                "send one Content-Length or one `Transfer-Encoding: chunked`, and one Host"
+            }
+            Self::UpgradeRefused => {
+                "call the method over plain HTTP requests; tunnels are not forwarded"
+            }
             Self::HostUnknown => "use a host name listed in the gate's `hosts`",
             Self::AmbiguousCredential => "send exactly one credential, in one place",
-            Self::AmbiguousOperation => "write the method in the vendor's documented URL form, once",
-            Self::AmbiguousBody => "send a JSON object or an urlencoded form with its exact media type, by POST",
+            Self::AmbiguousOperation => {
+                "write the method in the vendor's documented URL form, once"
+            }
+            Self::AmbiguousBody => {
+                "send a JSON object or an urlencoded form with its exact media type, by POST"
+            }
             Self::BodyOverCap => "send a smaller body or raise `limits.inspected_body_mib`",
             Self::CredentialMissing => "send the access token or use the webhook URL",
             Self::TokenUnknown => "declare the token's grant, or set `unknown_token` for this gate",
             Self::TokenExpired => "refresh the token",
             Self::TokenRevoked => "authorise the app again",
             Self::GrantUnavailable => "retry; the vendor could not be asked for the token's scopes",
-            Self::RuleRefused => "see the gate's rules; the first that matches the operation decides",
-            Self::OperationUnlisted => "check the method's name with `grantgate explain`; the catalogue does not open it",
+            Self::RuleRefused => {
+                "see the gate's rules; the first that matches the operation decides"
+            }
+            Self::OperationUnlisted => {
+                "check the method's name with `grantgate explain`; the catalogue does not open it"
+            }
             Self::ScopeMissing => "add the missing scope to the app and authorise it again",
             Self::BatchMemberDenied => "see the refused members",
             Self::BatchTooLong => "send at most 50 commands in a batch",
@@ -148,7 +160,9 @@ impl Reason {
             Self::Overloaded => "retry later or raise the limit that `/metrics` shows as reached",
             Self::UpstreamUnreachable => "check `upstream`, name resolution and the network",
             Self::UpstreamTimeout => "retry; see `limits.first_byte_secs`",
-            Self::UpstreamInvalid => "the upstream answered with something that is not HTTP; check `upstream`",
+            Self::UpstreamInvalid => {
+                "the upstream answered with something that is not HTTP; check `upstream`"
+            }
             Self::Internal => "report this as a fault of Grantgate",
             Self::NoScopeNeeded | Self::Permitted => "",
         }
@@ -158,7 +172,11 @@ impl Reason {
     pub const fn is_failure_to_decide(self) -> bool {
         matches!(
             self,
-            Self::GrantUnavailable | Self::BodyOverCap | Self::Overloaded | Self::AuditUnavailable | Self::Internal
+            Self::GrantUnavailable
+                | Self::BodyOverCap
+                | Self::Overloaded
+                | Self::AuditUnavailable
+                | Self::Internal
         )
     }
 

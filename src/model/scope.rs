@@ -15,7 +15,9 @@ impl ScopeSet {
 
     /// True if the set holds this code, compared byte for byte.
     pub fn contains(&self, code: &str) -> bool {
-        self.0.binary_search_by(|held| held.as_ref().cmp(code)).is_ok()
+        self.0
+            .binary_search_by(|held| held.as_ref().cmp(code))
+            .is_ok()
     }
 
     /// True if the set holds every code of `needed`.

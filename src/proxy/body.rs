@@ -27,13 +27,19 @@ pub(super) struct Room {
 impl Budget {
     /// Room for so many bytes.
     pub const fn new(total: u64) -> Self {
-        Self { taken: AtomicU64::new(0), total }
+        Self {
+            taken: AtomicU64::new(0),
+            total,
+        }
     }
 }
 
 impl Room {
     pub(super) fn new(budget: &Arc<Budget>) -> Self {
-        Self { budget: Arc::clone(budget), bytes: 0 }
+        Self {
+            budget: Arc::clone(budget),
+            bytes: 0,
+        }
     }
 
     /// Takes more room; false if there is none.
@@ -64,17 +70,37 @@ pub struct CallBody {
 impl CallBody {
     /// No body.
     pub(super) const fn empty() -> Self {
-        Self { held: VecDeque::new(), held_bytes: 0, rest: None, _room: None }
+        Self {
+            held: VecDeque::new(),
+            held_bytes: 0,
+            rest: None,
+            _room: None,
+        }
     }
 
     /// A body of which nothing was read.
     pub(super) const fn unread(rest: Incoming) -> Self {
-        Self { held: VecDeque::new(), held_bytes: 0, rest: Some(rest), _room: None }
+        Self {
+            held: VecDeque::new(),
+            held_bytes: 0,
+            rest: Some(rest),
+            _room: None,
+        }
     }
 
     /// A body of which these pieces were read.
-    pub(super) fn held(held: VecDeque<Bytes>, bytes: u64, rest: Option<Incoming>, room: Room) -> Self {
-        Self { held, held_bytes: bytes, rest, _room: Some(room) }
+    pub(super) fn held(
+        held: VecDeque<Bytes>,
+        bytes: u64,
+        rest: Option<Incoming>,
+        room: Room,
+    ) -> Self {
+        Self {
+            held,
+            held_bytes: bytes,
+            rest,
+            _room: Some(room),
+        }
     }
 
     /// How many bytes were read.
@@ -95,7 +121,9 @@ impl Body for CallBody {
             self.held_bytes -= u64::try_from(piece.len()).unwrap_or(u64::MAX);
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
-        let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
+        let Some(rest) = &mut self.rest else {
+            return Poll::Ready(None);
+        };
         loop {
             match Pin::new(&mut *rest).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) if !frame.is_data() => {}
@@ -109,7 +137,10 @@ impl Body for CallBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let rest = self.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
+        let rest = self
+            .rest
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower() + self.held_bytes);
         if let Some(upper) = rest.upper() {

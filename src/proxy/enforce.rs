@@ -20,6 +20,10 @@ pub(super) struct Permitted {
 
 /// What becomes of a request.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives for a moment on the path of every call"
+)]
 pub(super) enum Enforced {
     /// It goes on.
     Permitted(Permitted),
@@ -35,11 +39,18 @@ pub(super) fn enforce(
     body: CallBody,
 ) -> Enforced {
     let verdict = &decision.verdict;
-    let Some(recorded) = recorded else { return Enforced::Refused(Reason::AuditUnavailable) };
+    let Some(recorded) = recorded else {
+        return Enforced::Refused(Reason::AuditUnavailable);
+    };
     if verdict.mode == Mode::Enforce && !verdict.permitted {
         return Enforced::Refused(verdict.reason);
     }
-    Enforced::Permitted(Permitted { head, body, watching: verdict.mode != Mode::Enforce, _recorded: recorded })
+    Enforced::Permitted(Permitted {
+        head,
+        body,
+        watching: verdict.mode != Mode::Enforce,
+        _recorded: recorded,
+    })
 }
 
 impl Permitted {

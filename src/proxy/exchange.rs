@@ -20,7 +20,10 @@ pub(super) struct Arrival {
 
 impl Arrival {
     pub(super) fn now() -> Self {
-        Self { time: Timestamp::now(), instant: Instant::now() }
+        Self {
+            time: Timestamp::now(),
+            instant: Instant::now(),
+        }
     }
 
     /// The wall clock's time when so much has passed since: durations do not jump with the clock.
@@ -88,7 +91,13 @@ impl Exchange {
 
     /// The time between arrival and now that the vendor did not take, and the time that it took.
     pub(super) fn times(&self) -> (Duration, Option<Duration>) {
-        (self.arrival.instant.elapsed().saturating_sub(self.latency.unwrap_or_default()), self.latency)
+        (
+            self.arrival
+                .instant
+                .elapsed()
+                .saturating_sub(self.latency.unwrap_or_default()),
+            self.latency,
+        )
     }
 
     /// Sets how the call ends; the first word counts.
@@ -112,11 +121,15 @@ impl Drop for Exchange {
             time: self.arrival.after(duration),
             outcome: self.outcome.unwrap_or(given_up),
             reason: self.reason,
-            response: self.response.map(|(status, origin)| (status, origin, self.bytes)),
+            response: self
+                .response
+                .map(|(status, origin)| (status, origin, self.bytes)),
             latency: self.latency,
             duration,
             destination: self.peer.as_deref(),
         };
-        self.core.outbox.append(EventKind::CallCompletion, |out| record.write(out));
+        self.core
+            .outbox
+            .append(EventKind::CallCompletion, |out| record.write(out));
     }
 }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use http::header::{self, HeaderName};
+use http::header::{self, HeaderName, HeaderValue};
+
 use http::{HeaderMap, Request, Uri, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
@@ -42,19 +44,26 @@ pub(super) async fn forward(
         Ok(Answer { response, lease }) => {
             exchange.answered(&lease.peer);
             let (head, body) = response.into_parts();
-            Forwarded { exchange, result: Ok((head, body, lease)) }
+            Forwarded {
+                exchange,
+                result: Ok((head, body, lease)),
+            }
         }
         Err(None) => failed(exchange, Reason::UpstreamTimeout, Outcome::Timeout),
         Err(Some(SendError::Connect(ConnectError::Timeout))) => {
             failed(exchange, Reason::UpstreamTimeout, Outcome::NotForwarded)
         }
         Err(Some(SendError::Connect(error))) => {
-            tracing::debug!(gate = gate.name, error = &error as &dyn std::error::Error, "no connection");
+            tracing::debug!(gate = gate.name, %error, "no connection");
             failed(exchange, Reason::UpstreamUnreachable, Outcome::NotForwarded)
         }
         Err(Some(SendError::Broken { source, peer })) => {
             exchange.unanswered(&peer);
-            let reason = if source.is_parse() { Reason::UpstreamInvalid } else { Reason::UpstreamUnreachable };
+            let reason = if source.is_parse() {
+                Reason::UpstreamInvalid
+            } else {
+                Reason::UpstreamUnreachable
+            };
             failed(exchange, reason, Outcome::Reset)
         }
     }
@@ -73,7 +82,10 @@ async fn send(
 
 fn failed(mut exchange: Exchange, reason: Reason, outcome: Outcome) -> Forwarded {
     exchange.ends(outcome);
-    Forwarded { exchange, result: Err(reason) }
+    Forwarded {
+        exchange,
+        result: Err(reason),
+    }
 }
 
 /// Writes target, version, `Host` and framing anew and takes out what ends at the gate.
@@ -83,7 +95,10 @@ fn rebuild(request: &mut Request<CallBody>, gate: &Gate, watching: bool) {
     *request.uri_mut() = target.map_or_else(Uri::default, Uri::from);
     *request.version_mut() = Version::HTTP_11;
     let verb = request.method().clone();
+    let empty = request.body().is_end_stream();
     let headers = request.headers_mut();
+    let had_length = headers.contains_key(header::CONTENT_LENGTH)
+        || headers.contains_key(header::TRANSFER_ENCODING);
     let named = named_by_connection(headers);
     let ending: Vec<HeaderName> = headers
         .keys()
@@ -98,12 +113,18 @@ fn rebuild(request: &mut Request<CallBody>, gate: &Gate, watching: bool) {
         headers.remove(name);
     }
     headers.insert(header::HOST, gate.authority.clone());
+    if had_length && empty {
+        // An empty body that was announced stays announced.
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
 }
 
 /// Header fields that `Connection` names: they are for this hop only (RFC 9110 section 7.6.1).
 pub(super) fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     let values = headers.get_all(header::CONNECTION).iter();
-    let plain = |name: &[u8]| name.eq_ignore_ascii_case(b"keep-alive") || name.eq_ignore_ascii_case(b"close");
+    let plain = |name: &[u8]| {
+        name.eq_ignore_ascii_case(b"keep-alive") || name.eq_ignore_ascii_case(b"close")
+    };
     values
         .flat_map(|value| value.as_bytes().split(|b| *b == b','))
         .map(<[u8]>::trim_ascii)
@@ -115,18 +136,25 @@ pub(super) fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
 /// Header fields that end at the gate, whatever they say. The framing is written anew from the body.
 fn ends_here(name: &str) -> bool {
     match name.as_bytes() {
-        b"connection" | b"keep-alive" | b"te" | b"trailer" | b"transfer-encoding" | b"content-length" | b"upgrade"
-        | b"http2-settings" | b"expect" | b"forwarded" | b"x-real-ip" | b"x-original-url" | b"x-rewrite-url" => true,
-        name => {
-            [b"proxy-".as_slice(), b"x-forwarded-", b"grantgate-"].into_iter().any(|prefix| name.starts_with(prefix))
-        }
+        b"connection" | b"keep-alive" | b"te" | b"trailer" | b"transfer-encoding"
+        | b"content-length" | b"upgrade" | b"http2-settings" | b"expect" | b"forwarded"
+        | b"x-real-ip" | b"x-original-url" | b"x-rewrite-url" => true,
+        name => [b"proxy-".as_slice(), b"x-forwarded-", b"grantgate-"]
+            .into_iter()
+            .any(|prefix| name.starts_with(prefix)),
     }
 }
 
 fn is_override(name: &str) -> bool {
-    matches!(name, "x-http-method-override" | "x-http-method" | "x-method-override")
+    matches!(
+        name,
+        "x-http-method-override" | "x-http-method" | "x-method-override"
+    )
 }
 
 fn repeats(headers: &HeaderMap, name: &HeaderName, verb: &str) -> bool {
-    headers.get_all(name).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(verb.as_bytes()))
+    headers
+        .get_all(name)
+        .iter()
+        .all(|value| value.as_bytes().eq_ignore_ascii_case(verb.as_bytes()))
 }

@@ -6,18 +6,30 @@ use http::{HeaderMap, Method, Version};
 
 use crate::model::{Fault, Reason};
 
-const CODING: Fault =
-    Fault { reason: Reason::AmbiguousFraming, detail: "Transfer-Encoding is anything but one `chunked`" };
-const HOST_UNCLEAR: Fault =
-    Fault { reason: Reason::AmbiguousFraming, detail: "the request has no Host, several, or one that is none" };
-const AUTHORITY: Fault =
-    Fault { reason: Reason::AmbiguousFraming, detail: "the target names another authority than Host" };
-const CONNECTION_NAMES: Fault =
-    Fault { reason: Reason::AmbiguousFraming, detail: "Connection names a field that decides" };
-const TUNNEL: Fault =
-    Fault { reason: Reason::UpgradeRefused, detail: "CONNECT and Upgrade are not forwarded" };
-const HOST_UNKNOWN: Fault =
-    Fault { reason: Reason::HostUnknown, detail: "this gate does not answer for the Host" };
+const CODING: Fault = Fault {
+    reason: Reason::AmbiguousFraming,
+    detail: "Transfer-Encoding is anything but one `chunked`",
+};
+const HOST_UNCLEAR: Fault = Fault {
+    reason: Reason::AmbiguousFraming,
+    detail: "the request has no Host, several, or one that is none",
+};
+const AUTHORITY: Fault = Fault {
+    reason: Reason::AmbiguousFraming,
+    detail: "the target names another authority than Host",
+};
+const CONNECTION_NAMES: Fault = Fault {
+    reason: Reason::AmbiguousFraming,
+    detail: "Connection names a field that decides",
+};
+const TUNNEL: Fault = Fault {
+    reason: Reason::UpgradeRefused,
+    detail: "CONNECT and Upgrade are not forwarded",
+};
+const HOST_UNKNOWN: Fault = Fault {
+    reason: Reason::HostUnknown,
+    detail: "this gate does not answer for the Host",
+};
 
 /// The first thing that is wrong with a request's framing and host, if any (RFC 9112 sections 3.2 and 6, RFC 9110
 /// section 7.8).
@@ -32,7 +44,8 @@ pub fn check(head: &Parts, hosts: &[String]) -> Option<Fault> {
 fn transfer_coding(headers: &HeaderMap) -> Option<Fault> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let first = codings.next()?;
-    (codings.next().is_some() || !first.as_bytes().eq_ignore_ascii_case(b"chunked")).then_some(CODING)
+    (codings.next().is_some() || !first.as_bytes().eq_ignore_ascii_case(b"chunked"))
+        .then_some(CODING)
 }
 
 fn host(head: &Parts) -> Option<Fault> {
@@ -43,29 +56,48 @@ fn host(head: &Parts) -> Option<Fault> {
         _ => return Some(HOST_UNCLEAR),
     };
     let authority = head.uri.authority()?;
-    let same = authority.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes());
+    let same = authority
+        .as_str()
+        .as_bytes()
+        .eq_ignore_ascii_case(host.as_bytes());
     (!same && head.method != Method::CONNECT).then_some(AUTHORITY)
 }
 
 /// A host name or address with an optional port, and nothing else.
 fn is_authority(host: &[u8]) -> bool {
-    let allowed = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']');
+    let allowed =
+        |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']');
     !host.is_empty() && host.iter().all(allowed) && !host.starts_with(b":")
 }
 
 /// `Connection` may name hop-by-hop fields. Naming one that was judged would have it judged and not sent.
 fn connection(headers: &HeaderMap) -> Option<Fault> {
-    let names = headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
+    let names = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|b| *b == b','));
     let decides = |name: &[u8]| {
-        ["authorization", "content-type", "content-encoding", "content-length", "transfer-encoding", "host", "cookie"]
-            .into_iter()
-            .any(|field| name.trim_ascii().eq_ignore_ascii_case(field.as_bytes()))
+        [
+            "authorization",
+            "content-type",
+            "content-encoding",
+            "content-length",
+            "transfer-encoding",
+            "host",
+            "cookie",
+        ]
+        .into_iter()
+        .any(|field| name.trim_ascii().eq_ignore_ascii_case(field.as_bytes()))
     };
     names.into_iter().any(decides).then_some(CONNECTION_NAMES)
 }
 
 fn tunnel(head: &Parts) -> Option<Fault> {
-    let upgrades = head.headers.get_all(UPGRADE).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"h2c"));
+    let upgrades = head
+        .headers
+        .get_all(UPGRADE)
+        .iter()
+        .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"h2c"));
     (upgrades || head.method == Method::CONNECT).then_some(TUNNEL)
 }
 
@@ -73,7 +105,10 @@ fn known_host(headers: &HeaderMap, hosts: &[String]) -> Option<Fault> {
     if hosts.is_empty() {
         return None;
     }
-    let host = headers.get(HOST).map(http::HeaderValue::as_bytes).unwrap_or_default();
+    let host = headers
+        .get(HOST)
+        .map(http::HeaderValue::as_bytes)
+        .unwrap_or_default();
     let bare = match host.iter().rposition(|b| *b == b':') {
         Some(colon) if !host.ends_with(b"]") => host.get(..colon).unwrap_or(host),
         _ => host,

@@ -14,9 +14,17 @@ pub(super) struct Identity {
 
 /// Looks the call's credential up.
 pub(super) fn identify(gate: &Gate, call: &Call<'_, '_>) -> Identity {
-    let CredentialRead::One(credential) = &call.credential else { return Identity { token: None, known: None } };
+    let CredentialRead::One(credential) = &call.credential else {
+        return Identity {
+            token: None,
+            known: None,
+        };
+    };
     let id = gate.token_key.identify(&credential.secret);
-    Identity { token: Some((id, credential.kind, credential.location)), known: Some(gate.grants.find(id)) }
+    Identity {
+        token: Some((id, credential.kind, credential.location)),
+        known: Some(gate.grants.find(id)),
+    }
 }
 
 impl Identity {

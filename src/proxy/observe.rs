@@ -20,7 +20,10 @@ pub(super) struct Observed {
 
 /// Looks at an answer's head: is it HTTP that an app can take, does it lead the app past the gate?
 pub(super) fn observe(gate: &Gate, decision: &Decision<'_>, forwarded: Forwarded) -> Observed {
-    let Forwarded { mut exchange, result } = forwarded;
+    let Forwarded {
+        mut exchange,
+        result,
+    } = forwarded;
     let result = result.and_then(|(mut head, body, lease)| {
         // No answer to a call is 101, and whatever is beyond 599 is no class of HTTP (RFC 9110 section 15).
         if !(200..600).contains(&head.status.as_u16()) {
@@ -43,7 +46,13 @@ fn end_hop(headers: &mut HeaderMap) {
     if headers.contains_key(header::TRANSFER_ENCODING) {
         headers.remove(header::CONTENT_LENGTH);
     }
-    let hop = [header::CONNECTION, header::TRANSFER_ENCODING, header::TRAILER, header::UPGRADE, header::TE];
+    let hop = [
+        header::CONNECTION,
+        header::TRANSFER_ENCODING,
+        header::TRAILER,
+        header::UPGRADE,
+        header::TE,
+    ];
     for name in hop.iter().chain(&named) {
         headers.remove(name);
     }
@@ -62,13 +71,24 @@ fn end_hop(headers: &mut HeaderMap) {
 
 /// A redirect within the portal becomes a path, so that the app stays with the gate; one that leads elsewhere is
 /// refused where the gate enforces, since an SDK would follow it with the token.
-fn redirect(gate: &Gate, mode: Mode, status: StatusCode, headers: &mut HeaderMap) -> Result<(), Reason> {
+fn redirect(
+    gate: &Gate,
+    mode: Mode,
+    status: StatusCode,
+    headers: &mut HeaderMap,
+) -> Result<(), Reason> {
     if !status.is_redirection() {
         return Ok(());
     }
     let mut locations = headers.get_all(header::LOCATION).iter();
-    let Some(location) = locations.next() else { return Ok(()) };
-    let place = if locations.next().is_some() { Place::Elsewhere } else { place(gate, location.as_bytes()) };
+    let Some(location) = locations.next() else {
+        return Ok(());
+    };
+    let place = if locations.next().is_some() {
+        Place::Elsewhere
+    } else {
+        place(gate, location.as_bytes())
+    };
     match place {
         Place::Here(None) => Ok(()),
         Place::Here(Some(path)) => {
@@ -88,21 +108,39 @@ enum Place {
 
 fn place(gate: &Gate, location: &[u8]) -> Place {
     // Clients read `\` as `/` and skip blanks and control bytes (URL standard).
-    if !location.iter().all(|b| b.is_ascii_graphic() && *b != b'\\') || location.starts_with(b"//") {
+    if !location.iter().all(|b| b.is_ascii_graphic() && *b != b'\\') || location.starts_with(b"//")
+    {
         return Place::Elsewhere;
     }
     let lower = location.to_ascii_lowercase();
-    let Some(scheme) = [b"https://".as_slice(), b"http://"].into_iter().find(|scheme| lower.starts_with(scheme)) else {
-        let relative = location.iter().take_while(|b| !matches!(b, b'/' | b'?' | b'#')).all(|b| *b != b':');
-        return if relative { Place::Here(None) } else { Place::Elsewhere };
+    let Some(scheme) = [b"https://".as_slice(), b"http://"]
+        .into_iter()
+        .find(|scheme| lower.starts_with(scheme))
+    else {
+        let relative = location
+            .iter()
+            .take_while(|b| !matches!(b, b'/' | b'?' | b'#'))
+            .all(|b| *b != b':');
+        return if relative {
+            Place::Here(None)
+        } else {
+            Place::Elsewhere
+        };
     };
     let rest = location.get(scheme.len()..).unwrap_or_default();
-    let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+    let end = rest
+        .iter()
+        .position(|b| matches!(b, b'/' | b'?' | b'#'))
+        .unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     if !same_authority(authority, gate.authority.as_bytes()) {
         return Place::Elsewhere;
     }
-    let path = if path.starts_with(b"/") { path.to_vec() } else { [b"/", path].concat() };
+    let path = if path.starts_with(b"/") {
+        path.to_vec()
+    } else {
+        [b"/", path].concat()
+    };
     // `https://portal//x` would become a path that names another authority.
     if path.starts_with(b"//") {
         return Place::Elsewhere;
@@ -114,7 +152,10 @@ fn place(gate: &Gate, location: &[u8]) -> Place {
 fn same_authority(one: &[u8], other: &[u8]) -> bool {
     let bare = |authority: &[u8]| {
         let lower = authority.to_ascii_lowercase();
-        let cut = lower.strip_suffix(b":443").or_else(|| lower.strip_suffix(b":80")).map(<[u8]>::to_vec);
+        let cut = lower
+            .strip_suffix(b":443")
+            .or_else(|| lower.strip_suffix(b":80"))
+            .map(<[u8]>::to_vec);
         cut.unwrap_or(lower)
     };
     bare(one) == bare(other)

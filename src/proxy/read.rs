@@ -26,8 +26,14 @@ pub(super) enum Unread {
     Timeout,
 }
 
-const OVER_CAP: Fault = Fault { reason: Reason::BodyOverCap, detail: "the body is larger than what is inspected" };
-const NO_ROOM: Fault = Fault { reason: Reason::Overloaded, detail: "there is no room for the body now" };
+const OVER_CAP: Fault = Fault {
+    reason: Reason::BodyOverCap,
+    detail: "the body is larger than what is inspected",
+};
+const NO_ROOM: Fault = Fault {
+    reason: Reason::Overloaded,
+    detail: "there is no room for the body now",
+};
 
 /// Reads a request into a call; the body comes back as it arrived.
 pub(super) async fn read<'r, 'c>(
@@ -38,8 +44,16 @@ pub(super) async fn read<'r, 'c>(
     body: Incoming,
 ) -> Result<(Call<'r, 'c>, CallBody), Unread> {
     let has_body = !body.is_end_stream();
-    let target = head.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
-    let about = Head { verb: &head.method, target, headers: &head.headers, has_body };
+    let target = head
+        .uri
+        .path_and_query()
+        .map_or("", http::uri::PathAndQuery::as_str);
+    let about = Head {
+        verb: &head.method,
+        target,
+        headers: &head.headers,
+        has_body,
+    };
     let mut reader = gate.vendor.read(about, &gate.catalogue);
     if let Some(fault) = framing::check(head, &gate.hosts) {
         reader.note(fault);

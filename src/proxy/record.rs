@@ -26,7 +26,10 @@ pub(super) struct Recording(Receipt);
 pub(super) struct Recorded(());
 
 /// Hands the decision's record to the journal, counts it, and opens the exchange that will complete it.
-#[expect(clippy::too_many_arguments, reason = "a record shows every side of a call")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a record shows every side of a call"
+)]
 pub(super) fn decision(
     core: &Arc<Core>,
     gate: &Gate,
@@ -40,11 +43,19 @@ pub(super) fn decision(
 ) -> (Exchange, Recording) {
     let event = EventId::new(arrival.time);
     let target = head.uri.path_and_query();
-    let path = gate.vendor.redact_path(target.map_or("", |target| target.path()));
-    let query = if path.is_empty() { "" } else { target.and_then(|target| target.query()).unwrap_or_default() };
+    let path = gate
+        .vendor
+        .redact_path(target.map_or("", |target| target.path()));
+    let query = if path.is_empty() {
+        ""
+    } else {
+        target.and_then(|target| target.query()).unwrap_or_default()
+    };
     let rendered = match &call.operation {
         Asked::Listed(operation) => gate.operation_text(operation),
-        Asked::Unlisted { .. } | Asked::NotBuilt { .. } | Asked::Preflight | Asked::Unparsed => None,
+        Asked::Unlisted { .. } | Asked::NotBuilt { .. } | Asked::Preflight | Asked::Unparsed => {
+            None
+        }
     };
     let record = DecisionRecord {
         facts: CallFacts {
@@ -55,10 +66,18 @@ pub(super) fn decision(
             vendor: gate.vendor.name(),
             request: RequestFacts {
                 verb: head.method.as_str(),
-                version: if head.version == Version::HTTP_10 { "1.0" } else { "1.1" },
+                version: if head.version == Version::HTTP_10 {
+                    "1.0"
+                } else {
+                    "1.1"
+                },
                 path: &path,
                 query,
-                client_request_id: head.headers.get("x-request-id").map(http::HeaderValue::as_bytes).filter(fits_id),
+                client_request_id: head
+                    .headers
+                    .get("x-request-id")
+                    .map(http::HeaderValue::as_bytes)
+                    .filter(fits_id),
                 body_bytes,
                 inspected: call.inspected,
             },
@@ -70,7 +89,9 @@ pub(super) fn decision(
         grant: identity.grant(),
         destination: &gate.destination,
     };
-    let receipt = core.outbox.decision(gate.guarantee, |out| record.write(out));
+    let receipt = core
+        .outbox
+        .decision(gate.guarantee, |out| record.write(out));
     core.counts.count(CallKey {
         gate: gate.index,
         decision: decision.verdict.word(),
@@ -88,7 +109,8 @@ pub(super) fn decision(
 impl Recording {
     /// Waits for the journal; `None` if the call must not go on without its record.
     pub(super) async fn settled(self, decision: &Decision<'_>, gate: &Gate) -> Option<Recorded> {
-        let watching = decision.verdict.mode != Mode::Enforce && gate.on_audit_failure == OnAuditFailure::Forward;
+        let watching = decision.verdict.mode != Mode::Enforce
+            && gate.on_audit_failure == OnAuditFailure::Forward;
         let recorded = if watching {
             // Watching does no harm: the call goes on, and the journal declares what it lost.
             let _ = self.0.recorded_within(REPORT_PATIENCE).await;

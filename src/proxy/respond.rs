@@ -18,7 +18,9 @@ use super::observe::Observed;
 use super::read::Unread;
 use super::{Connection, Core};
 use crate::audit::{EventId, EventKind, Origin, RejectionRecord};
-use crate::model::{ApiVersion, Call, CredentialKind, CredentialRead, Decision, Fault, Outcome, Reason};
+use crate::model::{
+    ApiVersion, Call, CredentialKind, CredentialRead, Decision, Fault, Outcome, Reason,
+};
 use crate::snapshot::{Gate, Limits};
 use crate::upstream::Lease;
 use crate::vendor::{NativeAnswer, Refusal};
@@ -53,8 +55,17 @@ impl<'d> Refusing<'d> {
 }
 
 /// Passes the vendor's answer on, or answers in its place where it gave none that can be.
-pub(super) fn pass(core: &Core, gate: &Gate, limits: &Limits, refusing: &Refusing<'_>, observed: Observed) -> Answer {
-    let Observed { mut exchange, result } = observed;
+pub(super) fn pass(
+    core: &Core,
+    gate: &Gate,
+    limits: &Limits,
+    refusing: &Refusing<'_>,
+    observed: Observed,
+) -> Answer {
+    let Observed {
+        mut exchange,
+        result,
+    } = observed;
     let (mut head, body, lease) = match result {
         Ok(answer) => answer,
         Err(reason) => {
@@ -65,13 +76,19 @@ pub(super) fn pass(core: &Core, gate: &Gate, limits: &Limits, refusing: &Refusin
     if let Some(metrics) = core.gates.get(usize::from(gate.index)) {
         let (added, upstream) = exchange.times();
         metrics.added.observe(added.as_secs_f64());
-        metrics.upstream.observe(upstream.unwrap_or_default().as_secs_f64());
+        metrics
+            .upstream
+            .observe(upstream.unwrap_or_default().as_secs_f64());
     }
     exchange.responding(head.status.as_u16(), Origin::Vendor);
     head.headers.insert(DECISION, event_value(&exchange.event));
-    if head.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
+    if head
+        .headers
+        .contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN)
+    {
         let exposed = HeaderValue::from_static("grantgate-decision");
-        head.headers.append(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+        head.headers
+            .append(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     }
     // The version between gate and app is the server's to say.
     head.version = http::Version::HTTP_11;
@@ -86,9 +103,18 @@ pub(super) fn pass(core: &Core, gate: &Gate, limits: &Limits, refusing: &Refusin
 }
 
 /// Refuses a call in the vendor's own words.
-pub(super) fn refuse(gate: &Gate, refusing: &Refusing<'_>, reason: Reason, mut exchange: Exchange) -> Answer {
+pub(super) fn refuse(
+    gate: &Gate,
+    refusing: &Refusing<'_>,
+    reason: Reason,
+    mut exchange: Exchange,
+) -> Answer {
     exchange.ends(Outcome::NotForwarded);
-    let scopes = if reason == Reason::ScopeMissing { refusing.missing } else { &[] };
+    let scopes = if reason == Reason::ScopeMissing {
+        refusing.missing
+    } else {
+        &[]
+    };
     let refusal = Refusal {
         reason,
         fault: refusing.fault,
@@ -96,18 +122,26 @@ pub(super) fn refuse(gate: &Gate, refusing: &Refusing<'_>, reason: Reason, mut e
         version: refusing.version,
         credential: refusing.credential,
     };
-    let NativeAnswer { status, content_type, body } = gate.vendor.refuse(&refusal);
+    let NativeAnswer {
+        status,
+        content_type,
+        body,
+    } = gate.vendor.refuse(&refusal);
     exchange.responding(status, Origin::Gate);
     let event = exchange.event;
     let mut response = Response::new(AnswerBody::Gate(Some(Bytes::from(body)), Some(exchange)));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(DECISION, event_value(&event));
     headers.insert(REASON, HeaderValue::from_static(reason.as_str()));
     if !scopes.is_empty() {
         // RFC 6750 section 3: the scopes are separated by blanks.
-        let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", scopes.join(" "));
+        let challenge = format!(
+            "Bearer error=\"insufficient_scope\", scope=\"{}\"",
+            scopes.join(" ")
+        );
         if let Ok(challenge) = HeaderValue::try_from(challenge) {
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
@@ -126,13 +160,22 @@ pub(super) fn refuse(gate: &Gate, refusing: &Refusing<'_>, reason: Reason, mut e
 }
 
 /// Answers a request whose body did not arrive: it was never a call, so the record is a rejection.
-pub(super) fn unread(core: &Core, gate: &Gate, connection: &Connection, arrival: Arrival, unread: Unread) -> Answer {
+pub(super) fn unread(
+    core: &Core,
+    gate: &Gate,
+    connection: &Connection,
+    arrival: Arrival,
+    unread: Unread,
+) -> Answer {
     let detail = match unread {
         Unread::Broken => "the body's framing is broken, or the app went away within it",
         Unread::Timeout => "the body did not go on in time",
     };
     reject(core, gate, connection, arrival, detail);
-    let fault = Fault { reason: Reason::AmbiguousFraming, detail };
+    let fault = Fault {
+        reason: Reason::AmbiguousFraming,
+        detail,
+    };
     let refusal = Refusal {
         reason: fault.reason,
         fault: Some(fault),
@@ -140,10 +183,15 @@ pub(super) fn unread(core: &Core, gate: &Gate, connection: &Connection, arrival:
         version: ApiVersion::V2,
         credential: None,
     };
-    let NativeAnswer { content_type, body, .. } = gate.vendor.refuse(&refusal);
+    let NativeAnswer {
+        content_type, body, ..
+    } = gate.vendor.refuse(&refusal);
     let mut response = Response::new(AnswerBody::Gate(Some(Bytes::from(body)), None));
-    *response.status_mut() =
-        if unread == Unread::Timeout { StatusCode::REQUEST_TIMEOUT } else { StatusCode::BAD_REQUEST };
+    *response.status_mut() = if unread == Unread::Timeout {
+        StatusCode::REQUEST_TIMEOUT
+    } else {
+        StatusCode::BAD_REQUEST
+    };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(REASON, HeaderValue::from_static(fault.reason.as_str()));
@@ -153,12 +201,24 @@ pub(super) fn unread(core: &Core, gate: &Gate, connection: &Connection, arrival:
 }
 
 /// Records and counts a request that was refused below the dialect.
-pub(super) fn reject(core: &Core, gate: &Gate, connection: &Connection, arrival: Arrival, detail: &str) {
+pub(super) fn reject(
+    core: &Core,
+    gate: &Gate,
+    connection: &Connection,
+    arrival: Arrival,
+    detail: &str,
+) {
     let reason = Reason::AmbiguousFraming;
     core.metrics.rejected(&gate.name, reason);
-    let record =
-        RejectionRecord { time: arrival.time, gate: gate.text(), source: &connection.peer, reason, detail };
-    core.outbox.append(EventKind::CallRejected, |out| record.write(out));
+    let record = RejectionRecord {
+        time: arrival.time,
+        gate: gate.text(),
+        source: &connection.peer,
+        reason,
+        detail,
+    };
+    core.outbox
+        .append(EventKind::CallRejected, |out| record.write(out));
 }
 
 /// The gate is no longer part of the configuration.
@@ -171,7 +231,10 @@ pub(super) fn gone() -> Answer {
 /// Lets browser apps read a refusal, as they can read the vendor's answers.
 fn expose(gate: &Gate, headers: &mut HeaderMap) {
     if let Some(origin) = gate.vendor.allow_origin() {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static(origin));
+        headers.insert(
+            header::ACCESS_CONTROL_ALLOW_ORIGIN,
+            HeaderValue::from_static(origin),
+        );
         headers.insert(
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
             HeaderValue::from_static("grantgate-decision, grantgate-reason, www-authenticate"),
@@ -185,7 +248,6 @@ fn event_value(event: &EventId) -> HeaderValue {
 
 /// The body of an answer. However it ends, the call's completion record follows.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "one lives for each call under way; a box would cost each call more")]
 pub enum AnswerBody {
     /// The vendor's, as it comes.
     Vendor(Streaming),
@@ -233,7 +295,9 @@ impl Streaming {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.timer = None;
                     // Trailers are dropped, as those of requests are.
-                    let Ok(piece) = frame.into_data() else { continue };
+                    let Ok(piece) = frame.into_data() else {
+                        continue;
+                    };
                     if let Some(exchange) = &mut self.exchange {
                         exchange.bytes += u64::try_from(piece.len()).unwrap_or(u64::MAX);
                     }
@@ -252,7 +316,9 @@ impl Streaming {
                 }
                 Poll::Pending => {
                     let patience = self.patience;
-                    let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + patience)));
+                    let timer = self
+                        .timer
+                        .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + patience)));
                     if timer.as_mut().poll(cx).is_pending() {
                         return Poll::Pending;
                     }
@@ -303,9 +369,10 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Vendor(streaming) => streaming.body.size_hint(),
-            Self::Gate(text, _) => {
-                SizeHint::with_exact(text.as_ref().map_or(0, |text| u64::try_from(text.len()).unwrap_or(0)))
-            }
+            Self::Gate(text, _) => SizeHint::with_exact(
+                text.as_ref()
+                    .map_or(0, |text| u64::try_from(text.len()).unwrap_or(0)),
+            ),
         }
     }
 }

@@ -23,8 +23,12 @@ pub struct Connection {
 }
 
 /// Serves a connection until it ends, or until `stop` is ready and the call under way has its answer.
-pub async fn serve<S>(core: Arc<Core>, connection: Connection, stream: S, stop: impl Future<Output = ()>)
-where
+pub async fn serve<S>(
+    core: Arc<Core>,
+    connection: Connection,
+    stream: S,
+    stop: impl Future<Output = ()>,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let connection = Arc::new(connection);
@@ -39,6 +43,7 @@ where
         .header_read_timeout(limits.head_timeout)
         .max_buf_size(limits.head)
         .half_close(false)
+        .writev(false)
         .serve_connection(TokioIo::new(stream), service);
     let mut served = pin!(served);
     let ended = tokio::select! {
@@ -53,6 +58,12 @@ where
         && let Some(gate) = core.snapshots.load().gate(connection.gate)
     {
         // The parser has refused the request before it became a call.
-        respond::reject(&core, gate, &connection, Arrival::now(), "the request is not HTTP/1.1 that can be read");
+        respond::reject(
+            &core,
+            gate,
+            &connection,
+            Arrival::now(),
+            "the request is not HTTP/1.1 that can be read",
+        );
     }
 }

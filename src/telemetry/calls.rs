@@ -54,7 +54,12 @@ pub struct GateNames {
 impl CallCounts {
     /// Counts a call.
     pub fn count(&self, key: CallKey) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default() += 1;
+        *self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(key)
+            .or_default() += 1;
     }
 }
 
@@ -67,7 +72,10 @@ pub(super) struct Collector {
 
 impl Collector {
     pub(super) fn new(gates: Vec<GateNames>, cores: usize) -> Self {
-        Self { gates: Arc::new(gates), cores: Arc::new((0..cores).map(|_| Arc::default()).collect()) }
+        Self {
+            gates: Arc::new(gates),
+            cores: Arc::new((0..cores).map(|_| Arc::default()).collect()),
+        }
     }
 
     pub(super) fn core(&self, core: usize) -> Option<Arc<CallCounts>> {

@@ -68,7 +68,10 @@ where
 {
     /// A pool without connections.
     pub fn new(settings: Arc<Settings>) -> Self {
-        Self { settings, idle: Arc::default() }
+        Self {
+            settings,
+            idle: Arc::default(),
+        }
     }
 
     /// Where the pool's connections go.
@@ -85,18 +88,34 @@ where
     /// If no connection can be made, or the answer does not come or is no HTTP.
     pub async fn send(&self, request: Request<B>) -> Result<Answer<B>, SendError> {
         let mut request = request;
-        while let Some(Idle { mut sender, peer, .. }) = self.take().await {
+        while let Some(Idle {
+            mut sender, peer, ..
+        }) = self.take().await
+        {
             match sender.try_send_request(request).await {
-                Ok(response) => return Ok(Answer { response, lease: self.lease(sender, peer) }),
+                Ok(response) => {
+                    return Ok(Answer {
+                        response,
+                        lease: self.lease(sender, peer),
+                    });
+                }
                 Err(mut error) => match error.take_message() {
                     Some(unsent) => request = unsent,
-                    None => return Err(SendError::Broken { source: error.into_error(), peer }),
+                    None => {
+                        return Err(SendError::Broken {
+                            source: error.into_error(),
+                            peer,
+                        });
+                    }
                 },
             }
         }
         let (mut sender, peer) = self.open().await?;
         match sender.send_request(request).await {
-            Ok(response) => Ok(Answer { response, lease: self.lease(sender, peer) }),
+            Ok(response) => Ok(Answer {
+                response,
+                lease: self.lease(sender, peer),
+            }),
             Err(source) => Err(SendError::Broken { source, peer }),
         }
     }
@@ -117,16 +136,26 @@ where
     async fn open(&self) -> Result<(SendRequest<B>, Arc<str>), SendError> {
         let (stream, peer) = self.settings.connect().await?;
         let peer: Arc<str> = peer.to_string().into();
-        let handshake = http1::handshake(TokioIo::new(stream)).await;
-        let (sender, connection) =
-            handshake.map_err(|source| SendError::Broken { source, peer: Arc::clone(&peer) })?;
+        let handshake = http1::Builder::new()
+            .writev(false)
+            .handshake(TokioIo::new(stream))
+            .await;
+        let (sender, connection) = handshake.map_err(|source| SendError::Broken {
+            source,
+            peer: Arc::clone(&peer),
+        })?;
         // How the connection ends is told to whoever waits for an answer on it.
         tokio::spawn(async { _ = connection.await });
         Ok((sender, peer))
     }
 
     fn lease(&self, sender: SendRequest<B>, peer: Arc<str>) -> Lease<B> {
-        Lease { sender, peer, idle: Arc::clone(&self.idle), room: self.settings.idle_connections }
+        Lease {
+            sender,
+            peer,
+            idle: Arc::clone(&self.idle),
+            room: self.settings.idle_connections,
+        }
     }
 }
 
@@ -135,7 +164,11 @@ impl<B> Lease<B> {
     pub fn give_back(self) {
         let mut idle = lock(&self.idle);
         if !self.sender.is_closed() && idle.len() < self.room {
-            idle.push(Idle { sender: self.sender, peer: self.peer, since: Instant::now() });
+            idle.push(Idle {
+                sender: self.sender,
+                peer: self.peer,
+                since: Instant::now(),
+            });
         }
     }
 }

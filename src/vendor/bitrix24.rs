@@ -9,6 +9,7 @@ mod parameter;
 mod read;
 mod refusal;
 mod target;
+mod utf8;
 
 pub use read::Reader;
 pub(super) use refusal::refuse;

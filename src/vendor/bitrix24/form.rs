@@ -31,7 +31,7 @@ pub(super) struct FormScanner {
 
 impl FormScanner {
     /// Scans the next bytes, in order.
-    pub(super) fn feed<'b>(&mut self, mut bytes: &'b [u8], found: &mut impl FnMut(Found<'_>)) {
+    pub(super) fn feed(&mut self, mut bytes: &[u8], found: &mut impl FnMut(Found<'_>)) {
         while let Some(end) = memchr::memchr(b'&', bytes) {
             let (piece, rest) = bytes.split_at(end);
             bytes = rest.get(1..).unwrap_or_default();
@@ -65,13 +65,19 @@ impl FormScanner {
         self.pairs = self.pairs.saturating_add(1);
         let (name, value) = split(pair);
         let classified = classify(name);
-        if pair.len() > LONGEST_PAIR && (name.len() > LONGEST_PAIR || classified != Classified::Other) {
+        if pair.len() > LONGEST_PAIR
+            && (name.len() > LONGEST_PAIR || classified != Classified::Other)
+        {
             return found(Found::TooLong);
         }
         match classified {
             Classified::Other => {}
-            Classified::Plain(parameter) if self.pairs <= CERTAIN_PAIRS => found(Found::Plain(parameter, value)),
-            Classified::Plain(parameter) | Classified::Disguised(parameter) => found(Found::Disguised(parameter)),
+            Classified::Plain(parameter) if self.pairs <= CERTAIN_PAIRS => {
+                found(Found::Plain(parameter, value));
+            }
+            Classified::Plain(parameter) | Classified::Disguised(parameter) => {
+                found(Found::Disguised(parameter));
+            }
         }
     }
 
@@ -88,7 +94,9 @@ impl FormScanner {
         if self.carry.len() <= LONGEST_PAIR {
             return;
         }
-        if memchr::memchr(b'=', &self.carry).is_none() || classify(split(&self.carry).0) != Classified::Other {
+        if memchr::memchr(b'=', &self.carry).is_none()
+            || classify(split(&self.carry).0) != Classified::Other
+        {
             found(Found::TooLong);
         }
         self.carry.clear();
@@ -98,7 +106,10 @@ impl FormScanner {
 
 fn split(pair: &[u8]) -> (&[u8], &[u8]) {
     match memchr::memchr(b'=', pair) {
-        Some(at) => (pair.get(..at).unwrap_or_default(), pair.get(at + 1..).unwrap_or_default()),
+        Some(at) => (
+            pair.get(..at).unwrap_or_default(),
+            pair.get(at + 1..).unwrap_or_default(),
+        ),
         None => (pair, &[]),
     }
 }
@@ -133,14 +144,23 @@ mod tests {
     #[test]
     fn a_name_behind_a_thousand_others_is_disguised() {
         let filler = "x=1&".repeat(999);
-        assert_eq!(scan(&[format!("{filler}auth=T").as_bytes()]), ["Plain(Token, [84])"]);
-        assert_eq!(scan(&[format!("{filler}y=1&auth=T").as_bytes()]), ["Disguised(Token)"]);
+        assert_eq!(
+            scan(&[format!("{filler}auth=T").as_bytes()]),
+            ["Plain(Token, [84])"]
+        );
+        assert_eq!(
+            scan(&[format!("{filler}y=1&auth=T").as_bytes()]),
+            ["Disguised(Token)"]
+        );
     }
 
     #[test]
     fn long_values_pass_unless_they_decide() {
         let long = "v".repeat(LONGEST_PAIR + 1);
-        assert_eq!(scan(&[format!("file={long}").as_bytes(), b"&auth=T"]), ["Plain(Token, [84])"]);
+        assert_eq!(
+            scan(&[format!("file={long}").as_bytes(), b"&auth=T"]),
+            ["Plain(Token, [84])"]
+        );
         assert_eq!(scan(&[b"auth=", long.as_bytes()]), ["TooLong"]);
         assert_eq!(scan(&[long.as_bytes(), b"=1"]), ["TooLong"]);
     }

@@ -7,6 +7,7 @@
 use zeroize::Zeroize;
 
 use super::parameter::{Parameter, hex, named};
+use super::utf8::Utf8Check;
 
 /// The deepest nesting that is read.
 const DEPTH: u32 = 64;
@@ -117,16 +118,23 @@ impl JsonScanner {
         bytes: &[u8],
         found: &mut impl FnMut(Parameter, Value<'_>),
     ) -> Result<(), Malformed> {
-        self.utf8.feed(bytes)?;
+        if !self.utf8.feed(bytes) {
+            return Err(Malformed);
+        }
         let mut rest = bytes;
         loop {
             if let State::Text { name } = self.state {
-                let plain = rest.iter().position(|b| ENDS_PLAIN_TEXT[usize::from(*b)]).unwrap_or(rest.len());
+                let plain = rest
+                    .iter()
+                    .position(|b| ends_plain_text(*b))
+                    .unwrap_or(rest.len());
                 let (text, after) = rest.split_at(plain);
                 self.keep(name, text);
                 rest = after;
             }
-            let Some((&byte, after)) = rest.split_first() else { return Ok(()) };
+            let Some((&byte, after)) = rest.split_first() else {
+                return Ok(());
+            };
             rest = after;
             self.step(byte, found)?;
         }
@@ -134,10 +142,19 @@ impl JsonScanner {
 
     /// Ends the text.
     pub(super) fn finish(&self) -> Result<(), Malformed> {
-        if self.state == State::End && self.utf8.is_whole() { Ok(()) } else { Err(Malformed) }
+        if self.state == State::End && self.utf8.is_whole() {
+            Ok(())
+        } else {
+            Err(Malformed)
+        }
     }
 
-    fn step(&mut self, byte: u8, found: &mut impl FnMut(Parameter, Value<'_>)) -> Result<(), Malformed> {
+    #[expect(clippy::too_many_lines, reason = "one table of state and byte")]
+    fn step(
+        &mut self,
+        byte: u8,
+        found: &mut impl FnMut(Parameter, Value<'_>),
+    ) -> Result<(), Malformed> {
         if let State::Number(number) = self.state {
             if let Some(next) = number.next(byte) {
                 self.state = State::Number(next);
@@ -170,25 +187,43 @@ impl JsonScanner {
             }
             (State::Colon, b':') => self.state = State::Value,
             (State::After, b',') => {
-                self.state = if self.in_object() { State::Name } else { State::Value };
+                self.state = if self.in_object() {
+                    State::Name
+                } else {
+                    State::Value
+                };
             }
             (State::After, b'}') if self.in_object() => self.close(found),
             (State::After, b']') if !self.in_object() => self.close(found),
             (State::Text { name: true }, b'"') => {
-                self.watched = if self.at_top() { named(&self.name) } else { None };
+                self.watched = if self.at_top() {
+                    named(&self.name)
+                } else {
+                    None
+                };
                 self.value.zeroize();
                 self.too_long = false;
                 self.state = State::Colon;
             }
             (State::Text { name: false }, b'"') => {
                 let value = std::mem::take(&mut self.value);
-                let read = if self.too_long { Value::Other } else { Value::Text(&value) };
+                let read = if self.too_long {
+                    Value::Other
+                } else {
+                    Value::Text(&value)
+                };
                 self.end_value(&read, found);
                 self.value = value;
                 self.value.zeroize();
             }
             (State::Text { name }, b'\\') => self.state = State::Escape { name },
-            (State::Escape { name }, b'u') => self.state = State::Unicode { name, left: 4, code: 0 },
+            (State::Escape { name }, b'u') => {
+                self.state = State::Unicode {
+                    name,
+                    left: 4,
+                    code: 0,
+                }
+            }
             (State::Escape { name }, _) => {
                 let plain = match byte {
                     b'"' | b'\\' | b'/' => byte,
@@ -204,16 +239,33 @@ impl JsonScanner {
             }
             (State::Unicode { name, left, code }, _) => {
                 let code = code << 4 | u16::from(hex(byte).ok_or(Malformed)?);
-                self.state = State::Unicode { name, left: left - 1, code };
+                self.state = State::Unicode {
+                    name,
+                    left: left - 1,
+                    code,
+                };
                 if left == 1 {
                     self.end_unicode(name, code)?;
                 }
             }
             (State::LowBackslash { name }, b'\\') => self.state = State::LowU { name },
-            (State::LowU { name }, b'u') => self.state = State::Unicode { name, left: 4, code: 0 },
+            (State::LowU { name }, b'u') => {
+                self.state = State::Unicode {
+                    name,
+                    left: 4,
+                    code: 0,
+                }
+            }
             (State::Literal(rest), _) => match rest.split_first() {
                 Some((expected, [])) if *expected == byte => {
-                    self.end_value(if byte == b'l' { &Value::Null } else { &Value::Other }, found);
+                    self.end_value(
+                        if byte == b'l' {
+                            &Value::Null
+                        } else {
+                            &Value::Other
+                        },
+                        found,
+                    );
                 }
                 Some((expected, rest)) if *expected == byte => self.state = State::Literal(rest),
                 _ => return Err(Malformed),
@@ -231,7 +283,11 @@ impl JsonScanner {
                 }
                 self.depth += 1;
                 self.objects = self.objects << 1 | u64::from(byte == b'{');
-                if byte == b'{' { State::FirstName } else { State::FirstElement }
+                if byte == b'{' {
+                    State::FirstName
+                } else {
+                    State::FirstElement
+                }
             }
             b'"' => State::Text { name: false },
             b'-' => State::Number(Number::Minus),
@@ -260,11 +316,14 @@ impl JsonScanner {
         if self.at_top()
             && let Some(parameter) = self.watched.take()
         {
-            found(parameter, match value {
-                Value::Text(text) => Value::Text(text),
-                Value::Null => Value::Null,
-                Value::Other => Value::Other,
-            });
+            found(
+                parameter,
+                match value {
+                    Value::Text(text) => Value::Text(text),
+                    Value::Null => Value::Null,
+                    Value::Other => Value::Other,
+                },
+            );
         }
     }
 
@@ -275,7 +334,8 @@ impl JsonScanner {
         }
         if name {
             let room = LONGEST_NAME.saturating_sub(self.name.len());
-            self.name.extend_from_slice(text.get(..room).unwrap_or(text));
+            self.name
+                .extend_from_slice(text.get(..room).unwrap_or(text));
         } else if self.watched.is_some() {
             if self.value.len() + text.len() > LONGEST_VALUE {
                 self.too_long = true;
@@ -328,62 +388,25 @@ impl Number {
             (Self::Point | Self::Fraction, b'0'..=b'9') => Self::Fraction,
             (Self::Zero | Self::Integer | Self::Fraction, b'e' | b'E') => Self::Exponent,
             (Self::Exponent, b'+' | b'-') => Self::ExponentSign,
-            (Self::Exponent | Self::ExponentSign | Self::ExponentDigits, b'0'..=b'9') => Self::ExponentDigits,
+            (Self::Exponent | Self::ExponentSign | Self::ExponentDigits, b'0'..=b'9') => {
+                Self::ExponentDigits
+            }
             _ => return None,
         })
     }
 
     const fn may_end(self) -> bool {
-        matches!(self, Self::Zero | Self::Integer | Self::Fraction | Self::ExponentDigits)
+        matches!(
+            self,
+            Self::Zero | Self::Integer | Self::Fraction | Self::ExponentDigits
+        )
     }
 }
 
-/// Bytes at which plain text within a string ends: the quote, the backslash, and control bytes, which are no JSON.
-static ENDS_PLAIN_TEXT: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        table[byte] = true;
-        byte += 1;
-    }
-    table[b'"' as usize] = true;
-    table[b'\\' as usize] = true;
-    table
-};
-
-/// Checks that bytes are UTF-8 (RFC 3629), however they are cut.
-#[derive(Debug, Default)]
-struct Utf8Check {
-    /// The beginning of a character whose end has not come yet.
-    begun: Vec<u8>,
-}
-
-impl Utf8Check {
-    fn feed(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
-        let mut rest = bytes;
-        while !self.begun.is_empty() {
-            let Some((&byte, after)) = rest.split_first() else { return Ok(()) };
-            rest = after;
-            self.begun.push(byte);
-            match std::str::from_utf8(&self.begun) {
-                Ok(_) => self.begun.clear(),
-                Err(error) if error.error_len().is_none() => {}
-                Err(_) => return Err(Malformed),
-            }
-        }
-        match std::str::from_utf8(rest) {
-            Ok(_) => Ok(()),
-            Err(error) if error.error_len().is_none() => {
-                self.begun.extend_from_slice(rest.get(error.valid_up_to()..).unwrap_or_default());
-                Ok(())
-            }
-            Err(_) => Err(Malformed),
-        }
-    }
-
-    fn is_whole(&self) -> bool {
-        self.begun.is_empty()
-    }
+/// True for bytes at which plain text within a string ends: the quote, the backslash, and control bytes, which are no
+/// JSON.
+const fn ends_plain_text(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
 #[cfg(test)]
@@ -396,7 +419,9 @@ mod tests {
         let mut found = Vec::new();
         let mut scanner = JsonScanner::new();
         for piece in pieces {
-            scanner.feed(piece, &mut |parameter, value| found.push(format!("{parameter:?} {value:?}")))?;
+            scanner.feed(piece, &mut |parameter, value| {
+                found.push(format!("{parameter:?} {value:?}"))
+            })?;
         }
         scanner.finish()?;
         Ok(found)
@@ -406,23 +431,73 @@ mod tests {
     fn only_members_at_the_top_are_found() {
         let text = br#" {"filter":{"auth":"no","x":[{"auth":1}]},"auth":"\u0054\ud83d\ude00\n","n":-1.5e+3,"method":null} "#;
         let found = scan(&[text]).unwrap();
-        assert_eq!(found, [format!("Token Text({:?})", "T\u{1f600}\n".as_bytes()), "Routing Null".to_owned()]);
-        assert_eq!(scan(&[br#"{"\u0061uth":["T"],"livechat_user_id":true}"#]).unwrap(), ["Token Other", "Foreign Other"]);
-        assert_eq!(scan(&[br#"[{"auth":"T"},1]"#]).unwrap(), Vec::<String>::new());
+        assert_eq!(
+            found,
+            [
+                format!("Token Text({:?})", "T\u{1f600}\n".as_bytes()),
+                "Routing Null".to_owned()
+            ]
+        );
+        assert_eq!(
+            scan(&[br#"{"\u0061uth":["T"],"livechat_user_id":true}"#]).unwrap(),
+            ["Token Other", "Foreign Other"]
+        );
+        assert_eq!(
+            scan(&[br#"[{"auth":"T"},1]"#]).unwrap(),
+            Vec::<String>::new()
+        );
     }
 
     #[test]
     fn what_is_not_strict_json_is_malformed() {
         let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
         for text in [
-            "", " ", "1", "\"auth\"", "null", "{", "{}x", "{},", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}", "{'a':1}",
-            "[1,]", "[01]", "[1.]", "[.5]", "[-]", "[1e]", "[+1]", "[TRUE]", "[nul]", "[\"\t\"]", "[\"\\x\"]",
-            "[\"\\ud800\"]", "[\"\\udc00\"]", "[\"\\ud800\\u0041\"]", "[\"\\u00g0\"]", "{\"a\":1]", "[1}", "\u{feff}{}",
-            "{}\0", "\u{b}{}", "/**/{}", "{\"a\":1 \"b\":2}", "[1 2]", &deep,
+            "",
+            " ",
+            "1",
+            "\"auth\"",
+            "null",
+            "{",
+            "{}x",
+            "{},",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "{a:1}",
+            "{'a':1}",
+            "[1,]",
+            "[01]",
+            "[1.]",
+            "[.5]",
+            "[-]",
+            "[1e]",
+            "[+1]",
+            "[TRUE]",
+            "[nul]",
+            "[\"\t\"]",
+            "[\"\\x\"]",
+            "[\"\\ud800\"]",
+            "[\"\\udc00\"]",
+            "[\"\\ud800\\u0041\"]",
+            "[\"\\u00g0\"]",
+            "{\"a\":1]",
+            "[1}",
+            "\u{feff}{}",
+            "{}\0",
+            "\u{b}{}",
+            "/**/{}",
+            "{\"a\":1 \"b\":2}",
+            "[1 2]",
+            &deep,
         ] {
             assert_eq!(scan(&[text.as_bytes()]), Err(Malformed), "{text:?}");
         }
-        for bytes in [b"[\"\xff\"]".as_slice(), b"[\"\xc3\"]", b"[\"\xed\xa0\x80\"]", b"\xef\xbb\xbf{}"] {
+        for bytes in [
+            b"[\"\xff\"]".as_slice(),
+            b"[\"\xc3\"]",
+            b"[\"\xed\xa0\x80\"]",
+            b"\xef\xbb\xbf{}",
+        ] {
             assert_eq!(scan(&[bytes]), Err(Malformed), "{bytes:?}");
         }
     }

@@ -47,7 +47,7 @@ pub(super) fn classify(raw: &[u8]) -> Classified {
     }
     let mut name = [0_u8; LONGEST];
     let mut length = 0;
-    let mut decoded = decode(raw).skip_while(|b| b.is_ascii_whitespace());
+    let mut decoded = decode(raw).skip_while(u8::is_ascii_whitespace);
     while let Some(byte) = decoded.next() {
         let byte = match byte {
             0 => break,
@@ -61,7 +61,9 @@ pub(super) fn classify(raw: &[u8]) -> Classified {
         }
         length += 1;
     }
-    name.get(..length).and_then(named).map_or(Classified::Other, Classified::Disguised)
+    name.get(..length)
+        .and_then(named)
+        .map_or(Classified::Other, Classified::Disguised)
 }
 
 /// Percent-decodes as PHP's `urldecode`: `+` is a blank, a `%` without two hex digits stands for itself.
@@ -126,7 +128,10 @@ mod tests {
             ("%zz", Other),
             ("aplogin", Plain(Foreign)),
             ("livechat_auth_id", Plain(Foreign)),
-            ("livechat.auth.id.of.a.very.long.name.indeed", Disguised(Foreign)),
+            (
+                "livechat.auth.id.of.a.very.long.name.indeed",
+                Disguised(Foreign),
+            ),
             ("method", Plain(Routing)),
             ("SEF.APPLICATION_CUR_PAGE_URL", Disguised(Routing)),
             ("SEF_APPLICATION_CUR_PAGE_URL", Plain(Routing)),

@@ -4,41 +4,63 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, Method, header};
 
-use super::form::{Found, FormScanner};
+use super::form::{FormScanner, Found};
 use super::json::{JsonScanner, Value};
 use super::parameter::{Parameter, decode};
 use super::target::{self, Path, Target};
 use crate::catalogue::Catalogue;
 use crate::model::{
-    ApiVersion, Asked, Call, Credential, CredentialKind, CredentialRead, Fault, Inspected, Location, NotBuilt, Reason,
-    Secret, cap_name,
+    ApiVersion, Asked, Call, Credential, CredentialKind, CredentialRead, Fault, Inspected,
+    Location, NotBuilt, Reason, Secret, cap_name,
 };
 use crate::vendor::Head;
 
 /// The verb is none that the portal offers; answered with 405.
-pub(super) const VERB_NOT_OFFERED: Fault =
-    Fault { reason: Reason::OperationUnlisted, detail: "the portal offers GET, HEAD and POST" };
+pub(super) const VERB_NOT_OFFERED: Fault = Fault {
+    reason: Reason::OperationUnlisted,
+    detail: "the portal offers GET, HEAD and POST",
+};
 
-const TWO_CREDENTIALS: Fault =
-    Fault { reason: Reason::AmbiguousCredential, detail: "the request carries more than one credential" };
-const UNCLEAR_CREDENTIAL: Fault =
-    Fault { reason: Reason::AmbiguousCredential, detail: "the credential is not spelt in a documented way" };
-const FOREIGN_CREDENTIAL: Fault =
-    Fault { reason: Reason::AmbiguousCredential, detail: "the request uses a door that is not OAuth or a webhook" };
-const ROUTING: Fault =
-    Fault { reason: Reason::AmbiguousOperation, detail: "a parameter names a method or page beside the path" };
-const OVERRIDE: Fault =
-    Fault { reason: Reason::AmbiguousOperation, detail: "a header names another verb than the request" };
-const BODY_WITHOUT_POST: Fault =
-    Fault { reason: Reason::AmbiguousBody, detail: "a body is read from POST requests only" };
+const TWO_CREDENTIALS: Fault = Fault {
+    reason: Reason::AmbiguousCredential,
+    detail: "the request carries more than one credential",
+};
+const UNCLEAR_CREDENTIAL: Fault = Fault {
+    reason: Reason::AmbiguousCredential,
+    detail: "the credential is not spelt in a documented way",
+};
+const FOREIGN_CREDENTIAL: Fault = Fault {
+    reason: Reason::AmbiguousCredential,
+    detail: "the request uses a door that is not OAuth or a webhook",
+};
+const ROUTING: Fault = Fault {
+    reason: Reason::AmbiguousOperation,
+    detail: "a parameter names a method or page beside the path",
+};
+const OVERRIDE: Fault = Fault {
+    reason: Reason::AmbiguousOperation,
+    detail: "a header names another verb than the request",
+};
+const BODY_WITHOUT_POST: Fault = Fault {
+    reason: Reason::AmbiguousBody,
+    detail: "a body is read from POST requests only",
+};
 const BODY_TYPE: Fault = Fault {
     reason: Reason::AmbiguousBody,
     detail: "the body is neither `application/json` nor `application/x-www-form-urlencoded`, spelt so and once",
 };
-const BODY_ENCODED: Fault = Fault { reason: Reason::AmbiguousBody, detail: "the body is compressed" };
-const BODY_JSON: Fault = Fault { reason: Reason::AmbiguousBody, detail: "the body is not strict JSON" };
-const BODY_TOO_LONG: Fault =
-    Fault { reason: Reason::AmbiguousBody, detail: "a parameter is too long to be told" };
+const BODY_ENCODED: Fault = Fault {
+    reason: Reason::AmbiguousBody,
+    detail: "the body is compressed",
+};
+const BODY_JSON: Fault = Fault {
+    reason: Reason::AmbiguousBody,
+    detail: "the body is not strict JSON",
+};
+const BODY_TOO_LONG: Fault = Fault {
+    reason: Reason::AmbiguousBody,
+    detail: "a parameter is too long to be told",
+};
 
 /// The longest token that is taken for one, in bytes; the vendor's have 70.
 const LONGEST_TOKEN: usize = 4096;
@@ -86,7 +108,7 @@ impl<'r, 'c> Reader<'r, 'c> {
         reader.read_headers(head);
         if !query.is_empty() {
             let mut scanner = FormScanner::default();
-            let mut note = |found: Found<'_>| reader.parameter(found, Location::Query);
+            let mut note = |found: Found<'_>| reader.parameter(&found, Location::Query);
             scanner.feed(query.as_bytes(), &mut note);
             scanner.finish(&mut note);
         }
@@ -104,10 +126,17 @@ impl<'r, 'c> Reader<'r, 'c> {
         let mut body = std::mem::replace(&mut self.body, Body::Unread);
         match &mut body {
             Body::Unread => {}
-            Body::Form(scanner) => scanner.feed(bytes, &mut |found| self.parameter(found, Location::Form)),
+            Body::Form(scanner) => {
+                scanner.feed(bytes, &mut |found| self.parameter(&found, Location::Form));
+            }
             Body::Json(scanner, begun) => {
                 *begun |= !bytes.is_empty();
-                if scanner.feed(bytes, &mut |parameter, value| self.member(parameter, &value)).is_err() {
+                if scanner
+                    .feed(bytes, &mut |parameter, value| {
+                        self.member(parameter, &value);
+                    })
+                    .is_err()
+                {
                     self.unparseable(BODY_JSON);
                     return;
                 }
@@ -128,7 +157,9 @@ impl<'r, 'c> Reader<'r, 'c> {
     pub(in crate::vendor) fn finish(mut self) -> Call<'r, 'c> {
         match std::mem::replace(&mut self.body, Body::Unread) {
             Body::Unread => {}
-            Body::Form(mut scanner) => scanner.finish(&mut |found| self.parameter(found, Location::Form)),
+            Body::Form(mut scanner) => {
+                scanner.finish(&mut |found| self.parameter(&found, Location::Form));
+            }
             Body::Json(_, false) => {}
             Body::Json(scanner, true) => {
                 if self.inspected != Inspected::OverCap && scanner.finish().is_err() {
@@ -152,17 +183,29 @@ impl<'r, 'c> Reader<'r, 'c> {
     }
 
     fn read_path(&mut self, path: &'r str, catalogue: &'c Catalogue) {
-        let Target { version, webhook, method, xml } = match target::read(path) {
+        let Target {
+            version,
+            webhook,
+            method,
+            xml,
+        } = match target::read(path) {
             Path::Call(target) => target,
             Path::Elsewhere => return,
             Path::Unclear(fault) => return self.note(fault),
         };
         if let Some(pair) = webhook {
-            self.credential_found(CredentialKind::Webhook, Location::Path, Cow::Borrowed(pair.as_bytes()));
+            self.credential_found(
+                CredentialKind::Webhook,
+                Location::Path,
+                Cow::Borrowed(pair.as_bytes()),
+            );
         }
         self.operation = match catalogue.find(version, method) {
             Some(operation) => Asked::Listed(operation),
-            None => Asked::Unlisted { version, name: cap_name(method) },
+            None => Asked::Unlisted {
+                version,
+                name: cap_name(method),
+            },
         };
         if version == ApiVersion::V3 {
             self.not_built(NotBuilt::Rest3);
@@ -178,18 +221,26 @@ impl<'r, 'c> Reader<'r, 'c> {
             match name.as_str() {
                 "authorization" => match bearer(value.as_bytes()) {
                     Some(token) => {
-                        self.credential_found(CredentialKind::Access, Location::Header, Cow::Borrowed(token));
+                        self.credential_found(
+                            CredentialKind::Access,
+                            Location::Header,
+                            Cow::Borrowed(token),
+                        );
                     }
                     None => self.unclear(UNCLEAR_CREDENTIAL),
                 },
-                "x-http-method-override" | "x-http-method" | "x-method-override" => {
-                    if !value.as_bytes().eq_ignore_ascii_case(head.verb.as_str().as_bytes()) {
-                        self.note(OVERRIDE);
-                    }
+                "x-http-method-override" | "x-http-method" | "x-method-override"
+                    if !value
+                        .as_bytes()
+                        .eq_ignore_ascii_case(head.verb.as_str().as_bytes()) =>
+                {
+                    self.note(OVERRIDE);
                 }
                 // PHP folds `-` and `_` in header names into one.
                 name if name.contains('_') => match name.replace('_', "-").as_str() {
-                    "x-http-method-override" | "x-http-method" | "x-method-override" => self.note(OVERRIDE),
+                    "x-http-method-override" | "x-http-method" | "x-method-override" => {
+                        self.note(OVERRIDE);
+                    }
                     "authorization" | "cookie" | "x-bitrix-csrf-token" | "proxy-authorization" => {
                         self.unclear(FOREIGN_CREDENTIAL);
                     }
@@ -219,17 +270,21 @@ impl<'r, 'c> Reader<'r, 'c> {
     }
 
     /// A parameter of a query or form that decides.
-    fn parameter(&mut self, found: Found<'_>, location: Location) {
+    fn parameter(&mut self, found: &Found<'_>, location: Location) {
         match found {
             Found::Plain(Parameter::Token, value) => {
                 let token: Vec<u8> = decode(value).collect();
                 self.credential_found(CredentialKind::Access, location, Cow::Owned(token));
             }
-            Found::Plain(Parameter::Signed, _) | Found::Disguised(Parameter::Signed) => self.signed = true,
+            Found::Plain(Parameter::Signed, _) | Found::Disguised(Parameter::Signed) => {
+                self.signed = true;
+            }
             Found::Plain(Parameter::Foreign, _) | Found::Disguised(Parameter::Foreign) => {
                 self.unclear(FOREIGN_CREDENTIAL);
             }
-            Found::Plain(Parameter::Routing, _) | Found::Disguised(Parameter::Routing) => self.note(ROUTING),
+            Found::Plain(Parameter::Routing, _) | Found::Disguised(Parameter::Routing) => {
+                self.note(ROUTING);
+            }
             Found::Disguised(Parameter::Token) => self.unclear(UNCLEAR_CREDENTIAL),
             Found::TooLong => self.note(BODY_TOO_LONG),
         }
@@ -239,7 +294,11 @@ impl<'r, 'c> Reader<'r, 'c> {
     fn member(&mut self, parameter: Parameter, value: &Value<'_>) {
         match (parameter, value) {
             (Parameter::Token, Value::Text(token)) => {
-                self.credential_found(CredentialKind::Access, Location::Json, Cow::Owned(token.to_vec()));
+                self.credential_found(
+                    CredentialKind::Access,
+                    Location::Json,
+                    Cow::Owned(token.to_vec()),
+                );
             }
             // `null` overrides a credential of the query, so it is one place more.
             (Parameter::Token, Value::Null) => {
@@ -258,7 +317,11 @@ impl<'r, 'c> Reader<'r, 'c> {
         let secret = Secret::new(token);
         match self.credential {
             CredentialRead::Missing if fits => {
-                self.credential = CredentialRead::One(Credential { kind, location, secret });
+                self.credential = CredentialRead::One(Credential {
+                    kind,
+                    location,
+                    secret,
+                });
             }
             CredentialRead::Missing => self.unclear(UNCLEAR_CREDENTIAL),
             CredentialRead::One(_) | CredentialRead::Unclear => self.unclear(TWO_CREDENTIALS),
@@ -278,7 +341,11 @@ impl<'r, 'c> Reader<'r, 'c> {
     fn not_built(&mut self, form: NotBuilt) {
         if !matches!(self.operation, Asked::NotBuilt { .. } | Asked::Unparsed) {
             let (version, name) = (self.operation.version(), cap_name(self.operation.name()));
-            self.operation = Asked::NotBuilt { version, name, form };
+            self.operation = Asked::NotBuilt {
+                version,
+                name,
+                form,
+            };
         }
     }
 }
@@ -287,10 +354,19 @@ impl<'r, 'c> Reader<'r, 'c> {
 fn is_preflight(head: Head<'_>) -> bool {
     *head.verb == Method::OPTIONS
         && head.headers.contains_key(header::ORIGIN)
-        && head.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+        && head
+            .headers
+            .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
         && !head.has_body
         && !head.headers.contains_key(header::AUTHORIZATION)
-        && matches!(target::read(head.target.split_once('?').map_or(head.target, |(path, _)| path)), Path::Call(_))
+        && matches!(
+            target::read(
+                head.target
+                    .split_once('?')
+                    .map_or(head.target, |(path, _)| path)
+            ),
+            Path::Call(_)
+        )
 }
 
 /// The token of `Bearer TOKEN`; the scheme in any case (RFC 9110 section 11.1), one blank.
@@ -323,10 +399,18 @@ fn media_type(headers: &HeaderMap) -> Option<MediaType> {
         b"application/json" | b"application/x-www-form-urlencoded" => {}
         _ => return None,
     }
-    let parameters = parameters.strip_prefix(b";").unwrap_or(parameters).trim_ascii();
-    let utf8 = parameters.eq_ignore_ascii_case(b"charset=utf-8") || parameters.eq_ignore_ascii_case(b"charset=\"utf-8\"");
+    let parameters = parameters
+        .strip_prefix(b";")
+        .unwrap_or(parameters)
+        .trim_ascii();
+    let utf8 = parameters.eq_ignore_ascii_case(b"charset=utf-8")
+        || parameters.eq_ignore_ascii_case(b"charset=\"utf-8\"");
     if !parameters.is_empty() && !utf8 {
         return None;
     }
-    Some(if name == b"application/json" { MediaType::Json } else { MediaType::Form })
+    Some(if name == b"application/json" {
+        MediaType::Json
+    } else {
+        MediaType::Form
+    })
 }

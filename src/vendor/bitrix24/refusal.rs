@@ -14,7 +14,11 @@ pub(in crate::vendor) fn refuse(refusal: &Refusal<'_>) -> NativeAnswer {
         ApiVersion::V2 => serde_json::json!({ "error": code, "error_description": text }),
         ApiVersion::V3 => serde_json::json!({ "error": { "code": v3_code, "message": text } }),
     };
-    NativeAnswer { status, content_type: "application/json; charset=utf-8", body: body.to_string() }
+    NativeAnswer {
+        status,
+        content_type: "application/json; charset=utf-8",
+        body: body.to_string(),
+    }
 }
 
 const V3_ACCESS_DENIED: &str = "BITRIX_REST_V3_EXCEPTION_ACCESSDENIEDEXCEPTION";
@@ -28,9 +32,11 @@ fn code(refusal: &Refusal<'_>) -> (u16, &'static str, &'static str) {
         return (405, "INVALID_REQUEST", V3_INVALID);
     }
     match refusal.reason {
-        Reason::ScopeMissing | Reason::BatchMemberDenied => {
-            (403, "insufficient_scope", "BITRIX_REST_V3_EXCEPTION_INSUFFICIENTSCOPEEXCEPTION")
-        }
+        Reason::ScopeMissing | Reason::BatchMemberDenied => (
+            403,
+            "insufficient_scope",
+            "BITRIX_REST_V3_EXCEPTION_INSUFFICIENTSCOPEEXCEPTION",
+        ),
         Reason::CredentialMissing => (401, "NO_AUTH_FOUND", V3_ACCESS_DENIED),
         Reason::TokenExpired | Reason::TokenRevoked => (401, "expired_token", V3_ACCESS_DENIED),
         Reason::TokenUnknown | Reason::OperationUnlisted | Reason::RuleRefused => {
@@ -44,12 +50,16 @@ fn code(refusal: &Refusal<'_>) -> (u16, &'static str, &'static str) {
         Reason::BatchTooLong => (400, "ERROR_BATCH_LENGTH_EXCEEDED", V3_INVALID),
         Reason::HostUnknown => (421, "INVALID_REQUEST", V3_INVALID),
         Reason::BodyOverCap => (413, "INVALID_REQUEST", V3_INVALID),
-        Reason::GrantUnavailable | Reason::AuditUnavailable | Reason::Overloaded => (503, "OVERLOAD_LIMIT", V3_INTERNAL),
+        Reason::GrantUnavailable | Reason::AuditUnavailable | Reason::Overloaded => {
+            (503, "OVERLOAD_LIMIT", V3_INTERNAL)
+        }
         Reason::UpstreamUnreachable | Reason::UpstreamInvalid | Reason::RedirectRefused => {
             (502, "INTERNAL_SERVER_ERROR", V3_INTERNAL)
         }
         Reason::UpstreamTimeout => (504, "INTERNAL_SERVER_ERROR", V3_INTERNAL),
-        Reason::Internal | Reason::NoScopeNeeded | Reason::Permitted => (500, "INTERNAL_SERVER_ERROR", V3_INTERNAL),
+        Reason::Internal | Reason::NoScopeNeeded | Reason::Permitted => {
+            (500, "INTERNAL_SERVER_ERROR", V3_INTERNAL)
+        }
     }
 }
 
@@ -64,15 +74,21 @@ fn text(refusal: &Refusal<'_>) -> String {
             refusal.missing.join(", ")
         ),
         Reason::CredentialMissing => "Wrong authorization data".to_owned(),
-        Reason::TokenExpired | Reason::TokenRevoked => "The access token provided has expired".to_owned(),
-        Reason::TokenUnknown => format!("Access denied: this gate knows no grant for the {credential} token"),
+        Reason::TokenExpired | Reason::TokenRevoked => {
+            "The access token provided has expired".to_owned()
+        }
+        Reason::TokenUnknown => {
+            format!("Access denied: this gate knows no grant for the {credential} token")
+        }
         Reason::OperationUnlisted if refusal.fault == Some(VERB_NOT_OFFERED) => {
             "The method is called by GET, HEAD or POST".to_owned()
         }
         Reason::OperationUnlisted => "Access denied: this gate does not open the method".to_owned(),
         Reason::RuleRefused => "Access denied: a rule of this gate refuses the method".to_owned(),
         other => {
-            let what = refusal.fault.map_or("The request could not be forwarded", |fault| fault.detail);
+            let what = refusal
+                .fault
+                .map_or("The request could not be forwarded", |fault| fault.detail);
             format!("{what} ({other})", other = other.as_str())
         }
     }

@@ -28,8 +28,10 @@ pub(super) enum Path<'r> {
     Unclear(Fault),
 }
 
-const UNCLEAR: Fault =
-    Fault { reason: Reason::AmbiguousOperation, detail: "the path is none of the documented shapes of a call" };
+const UNCLEAR: Fault = Fault {
+    reason: Reason::AmbiguousOperation,
+    detail: "the path is none of the documented shapes of a call",
+};
 
 /// Reads `/rest/[api/][USER_ID/SECRET/]METHOD[.json|.xml][/]`, where one client doubles the slash after `rest`.
 ///
@@ -37,7 +39,11 @@ const UNCLEAR: Fault =
 /// where no shape fits; so a path with a percent sign, a dot segment or any other shape is not guessed at.
 pub(super) fn read(path: &str) -> Path<'_> {
     let Some(rest) = path.strip_prefix("/rest/") else {
-        return if is_plainly_elsewhere(path) { Path::Elsewhere } else { Path::Unclear(UNCLEAR) };
+        return if is_plainly_elsewhere(path) {
+            Path::Elsewhere
+        } else {
+            Path::Unclear(UNCLEAR)
+        };
     };
     match call(rest.strip_prefix('/').unwrap_or(rest)) {
         Some(target) => Path::Call(target),
@@ -61,21 +67,30 @@ fn call(rest: &str) -> Option<Target<'_>> {
         (None, None) => (last, false),
     };
     // Another spelling of the suffix would be part of the name here and perhaps not there.
-    let lower_ends = |suffix: &str| method.len() > suffix.len() && method.to_ascii_lowercase().ends_with(suffix);
-    (is_method(method) && !lower_ends(".json") && !lower_ends(".xml"))
-        .then_some(Target { version, webhook, method, xml })
+    let lower_ends =
+        |suffix: &str| method.len() > suffix.len() && method.to_ascii_lowercase().ends_with(suffix);
+    (is_method(method) && !lower_ends(".json") && !lower_ends(".xml")).then_some(Target {
+        version,
+        webhook,
+        method,
+        xml,
+    })
 }
 
 /// Words of letters, digits and `_`, joined by single dots: no dot segment fits.
 fn is_method(name: &str) -> bool {
     name != "api"
-        && name.split('.').all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
+        && name.split('.').all(|word| {
+            !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        })
 }
 
 /// `USER_ID/SECRET`: the user is a number or a login, the secret letters and digits.
 fn webhook_pair(pair: &str) -> Option<&str> {
     let (user, secret) = pair.split_once('/')?;
-    let user_fits = user.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'@'))
+    let user_fits = user
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'@'))
         && user.bytes().any(|b| b.is_ascii_alphanumeric())
         && !user.eq_ignore_ascii_case("api");
     let secret_fits = !secret.is_empty() && secret.bytes().all(|b| b.is_ascii_alphanumeric());
@@ -84,9 +99,13 @@ fn webhook_pair(pair: &str) -> Option<&str> {
 
 /// True for a path of plain segments that no decoding, merging or case folding could turn into a call.
 fn is_plainly_elsewhere(path: &str) -> bool {
-    let Some(rest) = path.strip_prefix('/') else { return false };
+    let Some(rest) = path.strip_prefix('/') else {
+        return false;
+    };
     let plain = |segment: &str| {
-        segment.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'~'))
+        segment
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'~'))
             && segment.bytes().any(|b| b != b'.')
     };
     let mut segments = rest.strip_suffix('/').unwrap_or(rest).split('/');
@@ -98,7 +117,10 @@ fn is_plainly_elsewhere(path: &str) -> bool {
 /// its segments may be a secret.
 pub(in crate::vendor) fn redact_path(path: &str) -> Cow<'_, str> {
     match read(path) {
-        Path::Call(Target { webhook: Some(webhook), .. }) => Cow::Owned(path.replacen(webhook, "***/***", 1)),
+        Path::Call(Target {
+            webhook: Some(webhook),
+            ..
+        }) => Cow::Owned(path.replacen(webhook, "***/***", 1)),
         Path::Call(_) => Cow::Borrowed(path),
         Path::Elsewhere | Path::Unclear(_) => Cow::Borrowed(""),
     }
@@ -109,7 +131,12 @@ mod tests {
     use super::*;
 
     fn target<'r>(version: ApiVersion, webhook: Option<&'r str>, method: &'r str) -> Path<'r> {
-        Path::Call(Target { version, webhook, method, xml: false })
+        Path::Call(Target {
+            version,
+            webhook,
+            method,
+            xml: false,
+        })
     }
 
     #[test]
@@ -117,31 +144,80 @@ mod tests {
         use ApiVersion::{V2, V3};
         for (path, expected) in [
             ("/rest/crm.deal.list", target(V2, None, "crm.deal.list")),
-            ("/rest/crm.deal.list.json", target(V2, None, "crm.deal.list")),
+            (
+                "/rest/crm.deal.list.json",
+                target(V2, None, "crm.deal.list"),
+            ),
             ("/rest/app.info/", target(V2, None, "app.info")),
             ("/rest/app.info.json/", target(V2, None, "app.info")),
             ("/rest//profile", target(V2, None, "profile")),
-            ("/rest/1/s3cret/profile.json", target(V2, Some("1/s3cret"), "profile")),
-            ("/rest/j.doe@x/s3cret/profile", target(V2, Some("j.doe@x/s3cret"), "profile")),
-            ("/rest/api/tasks.task.get", target(V3, None, "tasks.task.get")),
-            ("/rest//api/tasks.task.get", target(V3, None, "tasks.task.get")),
-            ("/rest/api/1/s3cret/tasks.task.get/", target(V3, Some("1/s3cret"), "tasks.task.get")),
+            (
+                "/rest/1/s3cret/profile.json",
+                target(V2, Some("1/s3cret"), "profile"),
+            ),
+            (
+                "/rest/j.doe@x/s3cret/profile",
+                target(V2, Some("j.doe@x/s3cret"), "profile"),
+            ),
+            (
+                "/rest/api/tasks.task.get",
+                target(V3, None, "tasks.task.get"),
+            ),
+            (
+                "/rest//api/tasks.task.get",
+                target(V3, None, "tasks.task.get"),
+            ),
+            (
+                "/rest/api/1/s3cret/tasks.task.get/",
+                target(V3, Some("1/s3cret"), "tasks.task.get"),
+            ),
         ] {
             assert_eq!(read(path), expected, "{path}");
         }
-        let xml = Path::Call(Target { version: V2, webhook: None, method: "user.get", xml: true });
+        let xml = Path::Call(Target {
+            version: V2,
+            webhook: None,
+            method: "user.get",
+            xml: true,
+        });
         assert_eq!(read("/rest/user.get.xml"), xml);
     }
 
     #[test]
     fn every_other_shape_below_rest_is_unclear() {
         for path in [
-            "/rest/", "/rest", "/rest//", "/rest///profile", "/rest/a/b", "/rest/a/b/c/d", "/rest/crm%2Edeal.list",
-            "/rest/user.current%2F..%2Fcrm.lead.add", "/rest/../rest/profile", "/rest/./profile", "/rest/profile;x",
-            "/rest/profile\\x", "/rest/..", "/rest/.json", "/rest/profile//", "/rest/profile.JSON", "/rest/a..b",
-            "/rest/profile.json.XML", "/REST/profile", "//rest/profile", "/x/../rest/profile", "/x%2F../rest/profile",
-            "/rest/1/se-cret/profile", "/rest/../s/profile", "/rest/API/x/profile", "/rest/api/api/x/profile", "rest/x",
-            "/rest/api", "/rest/profile.xml.json", "", "/", "*",
+            "/rest/",
+            "/rest",
+            "/rest//",
+            "/rest///profile",
+            "/rest/a/b",
+            "/rest/a/b/c/d",
+            "/rest/crm%2Edeal.list",
+            "/rest/user.current%2F..%2Fcrm.lead.add",
+            "/rest/../rest/profile",
+            "/rest/./profile",
+            "/rest/profile;x",
+            "/rest/profile\\x",
+            "/rest/..",
+            "/rest/.json",
+            "/rest/profile//",
+            "/rest/profile.JSON",
+            "/rest/a..b",
+            "/rest/profile.json.XML",
+            "/REST/profile",
+            "//rest/profile",
+            "/x/../rest/profile",
+            "/x%2F../rest/profile",
+            "/rest/1/se-cret/profile",
+            "/rest/../s/profile",
+            "/rest/API/x/profile",
+            "/rest/api/api/x/profile",
+            "rest/x",
+            "/rest/api",
+            "/rest/profile.xml.json",
+            "",
+            "/",
+            "*",
         ] {
             assert_eq!(read(path), Path::Unclear(UNCLEAR), "{path}");
         }
@@ -149,14 +225,22 @@ mod tests {
 
     #[test]
     fn other_paths_of_the_host_are_told_apart() {
-        for path in ["/oauth/token/", "/bitrix/services/main/ajax.php", "/favicon.ico", "/restapi/x"] {
+        for path in [
+            "/oauth/token/",
+            "/bitrix/services/main/ajax.php",
+            "/favicon.ico",
+            "/restapi/x",
+        ] {
             assert_eq!(read(path), Path::Elsewhere, "{path}");
         }
     }
 
     #[test]
     fn webhook_secrets_are_replaced() {
-        assert_eq!(redact_path("/rest/1/s3cret/profile.json"), "/rest/***/***/profile.json");
+        assert_eq!(
+            redact_path("/rest/1/s3cret/profile.json"),
+            "/rest/***/***/profile.json"
+        );
         assert_eq!(redact_path("/rest/profile"), "/rest/profile");
         assert_eq!(redact_path("/rest/1/s3cret/"), "");
         assert_eq!(redact_path("/elsewhere/1/s3cret/"), "");

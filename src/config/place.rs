@@ -1,0 +1,148 @@
+//! Places on the network: TLS of a listener, and where a gate's calls go.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
+
+use super::LimitsSection;
+use super::document::{Placed, Section};
+use crate::tls;
+use crate::upstream;
+
+/// Where a gate's calls go.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// The URL as configured.
+    pub url: String,
+    /// How to get there.
+    pub settings: upstream::Settings,
+}
+
+/// Reads certificate and key of a listener.
+pub(super) fn tls(section: &Section<'_, '_>) -> Option<tls::Acceptor> {
+    let cert = section.required("cert", "certs/dev/gate.pem");
+    let key = section.required("key", "certs/dev/gate.key");
+    section.finish(&["client_ca"]);
+    let settings = tls::ServerSettings {
+        cert: cert?.value.into(),
+        key: key?.value.into(),
+    };
+    tls::Acceptor::new(&settings)
+        .map_err(|error| {
+            section.problem(
+                chain(&error),
+                "`grantgate certs --out certs/dev` makes certificates for development",
+            );
+        })
+        .ok()
+}
+
+/// Reads where a gate's calls go; `None` if they cannot go anywhere, with the problems noted.
+pub(super) fn upstream(section: &Section<'_, '_>, limits: &LimitsSection) -> Option<Upstream> {
+    let ca = section.string("upstream_ca");
+    let plain = section.boolean("allow_plain_upstream");
+    let connect = section.string("connect");
+    let url = section.required("upstream", "https://portal.bitrix24.com")?;
+    let wrong = |message: &str| {
+        section.problem_at(
+            &url.span,
+            message,
+            "write scheme and host only, such as https://portal.bitrix24.com",
+        );
+        None
+    };
+    let Ok(uri) = url.value.trim_end_matches('/').parse::<http::Uri>() else {
+        return wrong("`upstream` is no URL");
+    };
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return wrong("`upstream` is no URL with a scheme and a host");
+    };
+    if uri.query().is_some() || uri.path() != "/" || authority.as_str().contains('@') {
+        return wrong("`upstream` has more than a scheme and a host");
+    }
+    let host = authority
+        .host()
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_owned();
+    let secure = match scheme {
+        "https" => true,
+        "http" => false,
+        _ => return wrong("`upstream` is neither https nor http"),
+    };
+    let loopback = host == "localhost"
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback());
+    if !secure && !loopback && !plain {
+        section.problem_at(
+            &url.span,
+            "tokens would travel in the clear to another machine",
+            "use https, or set allow_plain_upstream = true if the network is trusted",
+        );
+        return None;
+    }
+    let tls = if secure {
+        Some(connector(section, ca.as_ref())?)
+    } else {
+        None
+    };
+    let default_port = if secure { 443 } else { 80 };
+    Some(Upstream {
+        url: url.value.to_owned(),
+        settings: upstream::Settings {
+            host,
+            port: authority.port_u16().unwrap_or(default_port),
+            authority: authority.as_str().to_owned(),
+            tls,
+            connect: connect.map(|connect| connect.value.to_owned()),
+            connect_timeout: limits.connect,
+            idle_timeout: limits.pool_idle,
+            idle_connections: limits.pool_connections,
+            opened: prometheus_client::metrics::counter::Counter::default(),
+        },
+    })
+}
+
+fn connector(section: &Section<'_, '_>, ca: Option<&Placed<&str>>) -> Option<tls::Connector> {
+    tls::Connector::new(ca.map(|ca| Path::new(ca.value)))
+        .map_err(|error| {
+            let hint = "`upstream_ca` is a PEM file with the CA's certificate";
+            match ca {
+                Some(ca) => section.problem_at(&ca.span, chain(&error), hint),
+                None => section.problem(chain(&error), hint),
+            }
+        })
+        .ok()
+}
+
+/// True if calls to this upstream would come in by this listener.
+pub(super) fn leads_to(upstream: &upstream::Settings, listen: SocketAddr) -> bool {
+    if listen.port() == 0 {
+        return false;
+    }
+    let reaches = |address: SocketAddr| {
+        let here = address.ip() == listen.ip()
+            || (listen.ip().is_unspecified() && address.ip().is_loopback());
+        address.port() == listen.port() && here
+    };
+    match &upstream.connect {
+        Some(place) => place
+            .to_socket_addrs()
+            .is_ok_and(|mut found| found.any(reaches)),
+        None if upstream.port == listen.port() => (upstream.host.as_str(), upstream.port)
+            .to_socket_addrs()
+            .is_ok_and(|mut found| found.any(reaches)),
+        None => false,
+    }
+}
+
+/// An error with its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,621 @@
+//! The twelve rules, held against raw bytes: the native error, and nothing upstream.
+
+mod support;
+
+use support::gate::Setup;
+use support::{Client, Gate, Portal};
+
+const TOKEN: &str = "canary-access-token-0001";
+
+/// A gate whose token holds every scope that these requests could need: what is refused is refused for its shape.
+fn gate(portal: &Portal) -> Gate {
+    Setup::before(&portal.address)
+        .grant(TOKEN, &["crm", "user", "task"])
+        .grant("1/hooksecret", &["crm", "user", "task"])
+        .start()
+}
+
+fn head(target: &str, more: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\nhost: gate\r\n{more}\r\n")
+}
+
+fn authorized(target: &str) -> String {
+    head(target, &format!("authorization: Bearer {TOKEN}\r\n"))
+}
+
+fn post(target: &str, kind: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "POST {target} HTTP/1.1\r\nhost: gate\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+}
+
+/// Sends each request on a connection of its own and checks the answer's status, code and reason; then that the
+/// portal has seen nothing, and that each has its record.
+fn refuse_all(cases: &[(String, u16, &str, &str)]) {
+    let portal = Portal::start();
+    let mut gate = gate(&portal);
+    for (request, status, code, reason) in cases {
+        let answer = support::exchange(&gate.address, request.as_bytes())
+            .unwrap_or_else(|| panic!("no answer to {request:?}"));
+        assert_eq!(answer.status, *status, "{request:?}: {}", answer.text());
+        assert_eq!(answer.json()["error"], *code, "{request:?}");
+        assert_eq!(answer.reason(), *reason, "{request:?}");
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+    }
+    assert_eq!(portal.received(), [], "nothing reaches the portal");
+    gate.stop();
+    let decisions = gate.records_of("call.decision");
+    assert_eq!(decisions.len(), cases.len(), "each has its record");
+    for (record, (request, _, _, reason)) in decisions.iter().zip(cases) {
+        assert_eq!(
+            (&record["decision"], &record["reason"]),
+            (&"deny".into(), &(*reason).into()),
+            "{request:?}"
+        );
+    }
+    assert_eq!(gate.records_of("call.completion").len(), cases.len());
+}
+
+fn ambiguous(reason: &'static str, requests: Vec<String>) {
+    let cases: Vec<_> = requests
+        .into_iter()
+        .map(|request| (request, 400, "INVALID_REQUEST", reason))
+        .collect();
+    refuse_all(&cases);
+}
+
+#[test]
+fn rule_1_a_path_of_no_documented_shape_is_refused() {
+    ambiguous(
+        "ambiguous_operation",
+        [
+            "/rest/a/b",
+            "/rest/a/b?method=crm.deal.list",
+            "/rest/a/b/c/d",
+            "/rest/crm%2Edeal%2Elist",
+            "/rest/user.current%2F..%2Fcrm.lead.add",
+            "/rest/../rest/crm.deal.list",
+            "/rest/./crm.deal.list",
+            "/rest///crm.deal.list",
+            "//rest/crm.deal.list",
+            "/REST/crm.deal.list",
+            "/rest/crm.deal.list;x",
+            "/rest/crm.deal.list\\x",
+            "/rest/crm.deal.list.JSON",
+            "/rest/crm..deal",
+            "/rest/",
+            "/rest/.json",
+            "/rest/crm.deal.list//",
+            "/x/%2e%2e/rest/crm.deal.list",
+            "/rest/crm.deal.lis\u{212a}",
+            "/rest/{x}",
+        ]
+        .into_iter()
+        .map(authorized)
+        .collect(),
+    );
+}
+
+#[test]
+fn rule_2_framing_that_can_be_read_twice_is_refused() {
+    let chunked = "5\r\nhello\r\n0\r\n\r\n";
+    let with = |fields: &str, body: &str| {
+        format!(
+            "POST /rest/crm.deal.list HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer {TOKEN}\r\n{fields}\r\n{body}"
+        )
+    };
+    ambiguous(
+        "ambiguous_framing",
+        vec![
+            with(
+                "transfer-encoding: identity\r\ntransfer-encoding: chunked\r\n",
+                chunked,
+            ),
+            with("transfer-encoding: identity, chunked\r\n", chunked),
+            with("transfer-encoding: gzip, chunked\r\n", chunked),
+            with("transfer-encoding: chunked, chunked\r\n", chunked),
+            "GET /rest/crm.deal.list HTTP/1.1\r\n\r\n".to_owned(),
+            "GET /rest/crm.deal.list HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n".to_owned(),
+            "GET /rest/crm.deal.list HTTP/1.1\r\nhost: a, b\r\n\r\n".to_owned(),
+            "GET /rest/crm.deal.list HTTP/1.1\r\nhost: a@b\r\n\r\n".to_owned(),
+            "GET http://other/rest/crm.deal.list HTTP/1.1\r\nhost: gate\r\n\r\n".to_owned(),
+            head(
+                "/rest/crm.deal.list",
+                &format!("authorization: Bearer {TOKEN}\r\nconnection: authorization\r\n"),
+            ),
+        ],
+    );
+}
+
+/// Where the parser answers before the gate, the measure is the effect: at most one re-framed request upstream, the
+/// connection closed, nothing of the rest read as a second request.
+#[test]
+fn rule_2_two_lengths_never_make_two_requests() {
+    let portal = Portal::start();
+    let gate = gate(&portal);
+    let smuggled = "GET /rest/crm.lead.list HTTP/1.1\r\nhost: gate\r\n\r\n";
+    for fields in [
+        "content-length: 4\r\ntransfer-encoding: chunked\r\n",
+        "transfer-encoding: chunked\r\ncontent-length: 4\r\n",
+        "content-length: 0\r\ncontent-length: 5\r\n",
+        "content-length: +5\r\n",
+        "content-length: 5, 5\r\n",
+        "transfer-encoding: xchunked\r\n",
+        "transfer-encoding : chunked\r\n",
+    ] {
+        let request = format!(
+            "POST /rest/crm.deal.list HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer {TOKEN}\r\n\
+             content-type: application/x-www-form-urlencoded\r\n{fields}\r\n0\r\n\r\n{smuggled}"
+        );
+        let mut client = Client::connect(&gate.address);
+        client.send(request.as_bytes());
+        while client.answer().is_some() {}
+        assert!(client.is_closed(), "{fields:?}");
+        let received = portal.take();
+        assert!(received.len() <= 1, "{fields:?}: {received:?}");
+        for request in received {
+            assert_eq!(request.target, "/rest/crm.deal.list", "{fields:?}");
+            let framings = request.headers.iter().filter(|(name, _)| {
+                ["content-length", "transfer-encoding"].contains(&name.as_str())
+            });
+            assert_eq!(framings.count(), 1, "{fields:?}");
+        }
+    }
+}
+
+#[test]
+fn rule_2_what_is_for_this_hop_ends_here() {
+    let portal = Portal::start();
+    let gate = gate(&portal);
+    let request = format!(
+        "POST /rest/crm.deal.list HTTP/1.1\r\nHost: gate\r\nAuthorization: Bearer {TOKEN}\r\nConnection: keep-alive, X-Hop\r\n\
+         X-Hop: 1\r\nKeep-Alive: timeout=5\r\nProxy-Authorization: Basic eA==\r\nTE: trailers\r\nTrailer: X-Late\r\n\
+         Upgrade: h2c\r\nHTTP2-Settings: AAA\r\nExpect: 100-continue\r\nForwarded: for=x\r\nX-Forwarded-For: x\r\n\
+         X-Forwarded-Host: x\r\nX-Real-IP: x\r\nX-Original-URL: /x\r\nX-Rewrite-URL: /x\r\nGrantgate-Reason: x\r\n\
+         X-HTTP-Method-Override: POST\r\nCookie: PHPSESSID=x\r\nX-Bitrix-Csrf-Token: x\r\nX-Kept: 1\r\nX-Kept: 2\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n\r\n\
+         3\r\na=1\r\n0\r\nX-Late: authorization\r\n\r\n"
+    );
+    let answer = support::exchange(&gate.address, request.as_bytes()).unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let received = portal.take();
+    let mut names: Vec<&str> = received[0]
+        .headers
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        [
+            "authorization",
+            "content-length",
+            "content-type",
+            "host",
+            "x-kept",
+            "x-kept"
+        ]
+    );
+    assert_eq!(received[0].header("host"), Some(portal.address.as_str()));
+    assert_eq!(received[0].body, b"a=1");
+}
+
+#[test]
+fn rule_3_more_than_one_credential_is_refused() {
+    let bearer = format!("authorization: Bearer {TOKEN}\r\n");
+    let target = format!("/rest/crm.deal.list?auth={TOKEN}");
+    let hook = "/rest/1/hooksecret/crm.deal.list";
+    let form = "application/x-www-form-urlencoded";
+    let mut requests = vec![
+        head(&target, &bearer),
+        head(&format!("{target}&auth={TOKEN}"), ""),
+        head(&format!("{target}&access_token={TOKEN}"), ""),
+        head(&format!("{hook}?auth={TOKEN}"), ""),
+        head(hook, &bearer),
+        head("/rest/crm.deal.list", &format!("{bearer}{bearer}")),
+        head(
+            "/rest/crm.deal.list",
+            "authorization: Basic dXNlcjpwYXNz\r\n",
+        ),
+        head(
+            "/rest/crm.deal.list",
+            &format!("authorization: Bearer  {TOKEN}\r\n"),
+        ),
+        head(
+            "/rest/crm.deal.list",
+            "authorization: Bearer a, Bearer b\r\n",
+        ),
+        head(
+            "/rest/crm.deal.list",
+            &format!(
+                "{bearer}x_authorization: 1\r\nauthorization_: x\r\nproxy_authorization: x\r\n"
+            ),
+        ),
+        post(&target, form, &format!("auth={TOKEN}")),
+        post(
+            &target,
+            "application/json",
+            &format!("{{\"auth\":\"{TOKEN}\"}}"),
+        ),
+        post(&target, "application/json", "{\"auth\":null}"),
+        post(
+            "/rest/crm.deal.list",
+            "application/json",
+            &format!("{{\"auth\":\"{TOKEN}\",\"\\u0061uth\":\"x\"}}"),
+        ),
+        post(
+            "/rest/crm.deal.list",
+            "application/json",
+            &format!("{{\"auth\":[\"{TOKEN}\"]}}"),
+        ),
+        post("/rest/crm.deal.list", "application/json", "{\"auth\":7}"),
+    ];
+    // One credential, in a spelling that PHP makes into the documented one.
+    for name in [
+        "+auth",
+        "%20auth",
+        "auth%00x",
+        "%61uth",
+        "auth[]",
+        "access.token",
+        "access%20token",
+        "access[token",
+    ] {
+        requests.push(head(&format!("/rest/crm.deal.list?{name}={TOKEN}"), ""));
+        requests.push(post(
+            "/rest/crm.deal.list",
+            form,
+            &format!("x=1&{name}={TOKEN}"),
+        ));
+    }
+    // Doors that are not OAuth.
+    for name in [
+        "aplogin",
+        "ap",
+        "sessid",
+        "call_auth_id",
+        "livechat_auth_id",
+        "livechat.user.id",
+    ] {
+        requests.push(head(&format!("{target}&{name}=1"), ""));
+        requests.push(post(
+            "/rest/crm.deal.list",
+            "application/json",
+            &format!("{{\"auth\":\"{TOKEN}\",\"{}\":1}}", name.replace('.', "_")),
+        ));
+    }
+    ambiguous("ambiguous_credential", requests);
+}
+
+#[test]
+fn rule_3_parameters_that_route_are_refused() {
+    let form = "application/x-www-form-urlencoded";
+    let mut requests = Vec::new();
+    for name in [
+        "method",
+        "+method",
+        "method[]",
+        "SEF_APPLICATION_CUR_PAGE_URL",
+        "SEF.APPLICATION_CUR_PAGE_URL",
+    ] {
+        requests.push(authorized(&format!(
+            "/rest/crm.deal.list?{name}=crm.lead.add"
+        )));
+        requests.push(post(
+            "/rest/crm.deal.list",
+            form,
+            &format!("auth={TOKEN}&{name}=x"),
+        ));
+    }
+    requests.push(post(
+        "/rest/crm.deal.list",
+        "application/json",
+        &format!("{{\"auth\":\"{TOKEN}\",\"method\":\"x\"}}"),
+    ));
+    ambiguous("ambiguous_operation", requests);
+}
+
+#[test]
+fn rule_4_bodies_that_can_be_read_twice_are_refused() {
+    let json = format!("{{\"auth\":\"{TOKEN}\"}}");
+    let target = "/rest/crm.deal.list";
+    let mut requests = Vec::new();
+    for kind in [
+        "Application/JSON",
+        "application/json ;charset=utf-8",
+        "application/json, text/plain",
+        "text/plain",
+        "application/json; charset=utf-16",
+        "application/vnd.api+json",
+        "application/x-www-form-urlencoded2",
+        "Application/X-WWW-Form-Urlencoded",
+        "text/json",
+    ] {
+        requests.push(post(target, kind, &json));
+    }
+    for body in [
+        "{\"auth\":\"x\"} trailing".to_owned(),
+        "\u{feff}{}".to_owned(),
+        format!("\u{b}{json}"),
+        format!("{json}\0"),
+        "\"auth\"".to_owned(),
+        "1".to_owned(),
+        "{\"a\":TRUE}".to_owned(),
+        " ".to_owned(),
+        format!("{}{}", "[".repeat(65), "]".repeat(65)),
+        "{\"a\":1,}".to_owned(),
+        "auth=x".to_owned(),
+    ] {
+        requests.push(post(target, "application/json", &body));
+    }
+    let bearer = format!("authorization: Bearer {TOKEN}\r\n");
+    requests.push(head(target, &format!("{bearer}content-length: 2\r\n")) + "{}");
+    requests.push(head(target, &format!("{bearer}transfer-encoding: chunked\r\n")) + "0\r\n\r\n");
+    requests.push(format!(
+        "POST {target} HTTP/1.1\r\nhost: gate\r\n{bearer}content-type: application/json\r\ncontent-encoding: gzip\r\n\
+         content-length: 2\r\n\r\n{{}}"
+    ));
+    requests.push(format!(
+        "POST {target} HTTP/1.1\r\nhost: gate\r\n{bearer}content-type: application/json\r\ncontent-type: text/plain\r\n\
+         content-length: 2\r\n\r\n{{}}"
+    ));
+    requests.push(format!(
+        "POST {target} HTTP/1.1\r\nhost: gate\r\n{bearer}content-length: 2\r\n\r\n{{}}"
+    ));
+    ambiguous("ambiguous_body", requests);
+}
+
+#[test]
+fn rule_4_a_thousand_fillers_do_not_hide_a_parameter() {
+    let filler = "x=1&".repeat(1000);
+    let form = "application/x-www-form-urlencoded";
+    refuse_all(&[
+        (
+            post(
+                "/rest/crm.deal.list",
+                form,
+                &format!("{filler}auth={TOKEN}"),
+            ),
+            400,
+            "INVALID_REQUEST",
+            "ambiguous_credential",
+        ),
+        (
+            post(
+                "/rest/crm.deal.list",
+                form,
+                &format!("auth={TOKEN}&{filler}method=x"),
+            ),
+            400,
+            "INVALID_REQUEST",
+            "ambiguous_operation",
+        ),
+    ]);
+}
+
+#[test]
+fn rules_5_and_6_what_is_not_in_the_catalogue_or_not_read_is_refused() {
+    let form = "application/x-www-form-urlencoded";
+    let native = |request: String| (request, 403, "ACCESS_DENIED", "operation_unlisted");
+    refuse_all(&[
+        native(authorized("/rest/crm.deal.lst")),
+        native(authorized("/rest/mail.mailbox.list")),
+        native(authorized("/rest/batch?cmd[a]=crm.deal.list")),
+        native(authorized("/rest/BATCH?cmd[a]=crm.deal.list")),
+        native(post(
+            "/rest/batch.json",
+            "application/json",
+            &format!("{{\"auth\":\"{TOKEN}\",\"cmd\":[\"x\"]}}"),
+        )),
+        native(authorized("/rest/crm.deal.list.xml")),
+        native(authorized("/rest/crm.deal.list?token=disk%7Cx%7Cy")),
+        native(authorized("/rest/crm.deal.list?token[]=x")),
+        native(authorized("/rest/download?token=x")),
+        native(authorized("/rest/userfieldconfig.list?moduleId=crm")),
+        native(authorized(
+            "/rest/event.bind?event=ONCRMLEADADD&handler=https://x",
+        )),
+        native(authorized("/rest/placement.bind?PLACEMENT=CRM_LEAD")),
+        native(authorized("/rest/sign.b2e.document.get")),
+        native(authorized("/rest/rest.scope.list")),
+        native(authorized("/oauth/token/?grant_type=refresh_token")),
+        native(post(
+            "/rest/crm.deal.list",
+            "multipart/form-data; boundary=x",
+            "--x--\r\n",
+        )),
+        (
+            post("/rest/crm.deal.list", form, "x=1"),
+            401,
+            "NO_AUTH_FOUND",
+            "credential_missing",
+        ),
+        (
+            head("/rest/crm.deal.list?auth=", ""),
+            401,
+            "NO_AUTH_FOUND",
+            "credential_missing",
+        ),
+        (
+            head("/rest/crm.deal.list?AUTH=x", ""),
+            401,
+            "NO_AUTH_FOUND",
+            "credential_missing",
+        ),
+        (
+            head("/rest/server.time?auth=nobody", ""),
+            403,
+            "ACCESS_DENIED",
+            "token_unknown",
+        ),
+        (
+            head("/rest/1/otherhook/crm.deal.list", ""),
+            403,
+            "ACCESS_DENIED",
+            "token_unknown",
+        ),
+    ]);
+}
+
+#[test]
+fn rule_6_rest_3_is_refused_in_its_own_shape() {
+    let portal = Portal::start();
+    let gate = gate(&portal);
+    let request = post(
+        "/rest/api/tasks.task.get",
+        "application/json",
+        &format!("{{\"auth\":\"{TOKEN}\",\"id\":1}}"),
+    );
+    let answer = support::exchange(&gate.address, request.as_bytes()).unwrap();
+    assert_eq!(answer.status, 403);
+    assert_eq!(
+        answer.json()["error"]["code"],
+        "BITRIX_REST_V3_EXCEPTION_ACCESSDENIEDEXCEPTION"
+    );
+    assert_eq!(portal.received(), []);
+}
+
+#[test]
+fn rule_7_verbs_that_are_not_offered_or_are_overridden_are_refused() {
+    let verb = |verb: &str| {
+        format!(
+            "{verb} /rest/crm.deal.list HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer {TOKEN}\r\n\r\n"
+        )
+    };
+    let mut cases: Vec<_> = ["PUT", "DELETE", "PATCH", "TRACE", "OPTIONS", "get", "FOO"]
+        .into_iter()
+        .map(|name| (verb(name), 405, "INVALID_REQUEST", "operation_unlisted"))
+        .collect();
+    for field in [
+        "x-http-method-override",
+        "x-http-method",
+        "x-method-override",
+        "x_http_method_override",
+    ] {
+        let request = head(
+            "/rest/crm.deal.list",
+            &format!("authorization: Bearer {TOKEN}\r\n{field}: DELETE\r\n"),
+        );
+        cases.push((request, 400, "INVALID_REQUEST", "ambiguous_operation"));
+    }
+    refuse_all(&cases);
+}
+
+#[test]
+fn rule_8_no_tunnel() {
+    let upgrade =
+        format!("authorization: Bearer {TOKEN}\r\nconnection: upgrade\r\nupgrade: websocket\r\n");
+    for mode in ["enforce", "report", "off"] {
+        let portal = Portal::start();
+        let gate = Setup::before(&portal.address)
+            .grant(TOKEN, &["crm"])
+            .with(&format!("mode = \"{mode}\""))
+            .start();
+        for request in [
+            head("/rest/crm.deal.list", &upgrade),
+            "CONNECT portal:443 HTTP/1.1\r\nhost: portal:443\r\n\r\n".to_owned(),
+        ] {
+            let mut client = Client::connect(&gate.address);
+            let answer = client.send(request.as_bytes()).answer().unwrap();
+            assert_eq!(
+                (answer.status, answer.reason()),
+                (400, "upgrade_refused"),
+                "{mode}: {request:?}"
+            );
+            assert!(client.is_closed());
+        }
+        assert_eq!(portal.received(), [], "{mode}");
+    }
+}
+
+#[test]
+fn rule_9_an_early_refusal_does_not_leave_a_body_to_be_read_as_a_request() {
+    let portal = Portal::start();
+    let gate = gate(&portal);
+    let mut client = Client::connect(&gate.address);
+    let smuggled = authorized("/rest/crm.deal.list");
+    let request = format!(
+        "POST /rest/a/b HTTP/1.1\r\nhost: gate\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{smuggled}",
+        smuggled.len()
+    );
+    client.send(request.as_bytes());
+    assert_eq!(client.answer().unwrap().status, 400);
+    client.send(authorized("/rest/crm.deal.list?after=1").as_bytes());
+    assert_eq!(client.answer().unwrap().status, 200);
+    let targets: Vec<String> = portal
+        .take()
+        .into_iter()
+        .map(|request| request.target)
+        .collect();
+    assert_eq!(targets, ["/rest/crm.deal.list?after=1"]);
+}
+
+#[test]
+fn rule_10_the_host_is_one_of_the_gates_own() {
+    let portal = Portal::start();
+    let gate = Setup::before(&portal.address)
+        .grant(TOKEN, &["crm"])
+        .with("hosts = [\"portal.example\"]")
+        .start();
+    let with_host = |host: &str| {
+        let request =
+            format!("GET /rest/crm.deal.list?auth={TOKEN} HTTP/1.1\r\nhost: {host}\r\n\r\n");
+        support::exchange(&gate.address, request.as_bytes()).unwrap()
+    };
+    let answer = with_host("evil.example");
+    assert_eq!((answer.status, answer.reason()), (421, "host_unknown"));
+    assert_eq!(portal.take(), []);
+    assert_eq!(with_host("Portal.Example:8443").status, 200);
+    assert_eq!(
+        portal.take()[0].header("host"),
+        Some(portal.address.as_str()),
+        "the portal's own name is sent on"
+    );
+}
+
+#[test]
+fn what_the_parser_refuses_is_recorded_too() {
+    let portal = Portal::start();
+    let mut gate = gate(&portal);
+    for request in [
+        "GET / HTTP/9.9\r\n\r\n",
+        "nonsense\r\n\r\n",
+        "GET /x HTTP/1.1\r\nbad header\r\n\r\n",
+        "GET /x\0 HTTP/1.1\r\n\r\n",
+    ] {
+        let mut client = Client::connect(&gate.address);
+        client.send(request.as_bytes());
+        while client.answer().is_some() {}
+    }
+    assert_eq!(portal.received(), []);
+    let metrics = gate.admin("/metrics").text();
+    assert!(
+        metrics
+            .contains("grantgate_rejected_total{gate=\"portal\",reason=\"ambiguous_framing\"} 4"),
+        "{metrics}"
+    );
+    gate.stop();
+    assert_eq!(gate.records_of("call.rejected").len(), 4);
+}
+
+#[test]
+fn a_preflight_passes_and_its_answer_is_the_portals() {
+    let portal = Portal::start();
+    let mut gate = gate(&portal);
+    let request = "OPTIONS /rest/crm.deal.list HTTP/1.1\r\nhost: gate\r\norigin: https://app.example\r\n\
+                   access-control-request-method: POST\r\n\r\n";
+    assert_eq!(
+        support::exchange(&gate.address, request.as_bytes())
+            .unwrap()
+            .status,
+        200
+    );
+    assert_eq!(portal.received().len(), 1);
+    gate.stop();
+    let record = &gate.records_of("call.decision")[0];
+    assert_eq!(
+        (&record["operation"], &record["reason"]),
+        (&"preflight".into(), &"no_scope_needed".into())
+    );
+}

@@ -1,0 +1,232 @@
+//! A gate as its own process, as an operator would run it.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The program under test.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_grantgate");
+
+/// A running gate, with its state in a directory of its own.
+pub struct Gate {
+    pub address: String,
+    pub admin: String,
+    child: Child,
+    log: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+    dir: Arc<TempDir>,
+}
+
+/// How a gate is to be run: the settings of its `[[gate]]` and whatever stands before it.
+#[derive(Clone, Default)]
+pub struct Setup {
+    pub top: String,
+    pub gate: String,
+    pub after: String,
+    pub env: HashMap<String, String>,
+}
+
+impl Setup {
+    /// A gate before this portal.
+    pub fn before(portal: &str) -> Self {
+        Self {
+            gate: format!("upstream = \"http://{portal}\"\n"),
+            ..Self::default()
+        }
+    }
+
+    /// Adds a setting to the gate.
+    #[must_use]
+    pub fn with(mut self, line: &str) -> Self {
+        self.gate += line;
+        self.gate += "\n";
+        self
+    }
+
+    /// Adds a section, such as `[limits]`.
+    #[must_use]
+    pub fn section(mut self, text: &str) -> Self {
+        self.top += text;
+        self.top += "\n";
+        self
+    }
+
+    /// Declares a grant.
+    #[must_use]
+    pub fn grant(mut self, token: &str, scopes: &[&str]) -> Self {
+        self.after += &format!("[[gate.grant]]\ntoken = {token:?}\nscopes = {scopes:?}\n");
+        self
+    }
+
+    /// Adds what follows the gate, such as `[[gate.rule]]`.
+    #[must_use]
+    pub fn rule(mut self, text: &str) -> Self {
+        self.after += &format!("[[gate.rule]]\n{text}\n");
+        self
+    }
+
+    pub fn start(self) -> Gate {
+        Gate::start_in(&Arc::new(tempfile::tempdir().unwrap()), &self)
+    }
+
+    pub fn text(&self, dir: &Path) -> String {
+        let state = dir.join("var");
+        format!(
+            "[state]\ndir = {state:?}\n{}\n[admin]\nlisten = \"127.0.0.1:0\"\n[[gate]]\nname = \"portal\"\nvendor = \
+             \"bitrix24\"\nlisten = \"127.0.0.1:0\"\n{}{}",
+            self.top, self.gate, self.after
+        )
+    }
+}
+
+impl Gate {
+    pub fn start_in(dir: &Arc<TempDir>, setup: &Setup) -> Self {
+        let config = dir.path().join("grantgate.toml");
+        let ready = dir.path().join("ready");
+        std::fs::write(&config, setup.text(dir.path())).unwrap();
+        let _ = std::fs::remove_file(&ready);
+        let mut child = Command::new(PROGRAM)
+            .args(["serve", "--config"])
+            .arg(&config)
+            .arg("--ready-file")
+            .arg(&ready)
+            .env("RUST_LOG", "trace")
+            .envs(&setup.env)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (mut lines, kept) = (
+            BufReader::new(child.stderr.take().unwrap()).lines(),
+            Arc::clone(&log),
+        );
+        for line in lines.by_ref() {
+            let line = line.unwrap();
+            let is_ready = line.contains(" ready admin=");
+            *kept.lock().unwrap() += &(line + "\n");
+            if is_ready {
+                break;
+            }
+        }
+        let reader = std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                *kept.lock().unwrap() += &(line + "\n");
+            }
+        });
+        let text = std::fs::read_to_string(&ready)
+            .unwrap_or_else(|_| panic!("the gate did not start:\n{}", log.lock().unwrap()));
+        let ready: Value = serde_json::from_str(&text).unwrap();
+        Self {
+            address: ready["gates"]["portal"].as_str().unwrap().to_owned(),
+            admin: ready["admin"].as_str().unwrap().to_owned(),
+            child,
+            log,
+            reader: Some(reader),
+            dir: Arc::clone(dir),
+        }
+    }
+
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("var")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The process log so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    pub fn wait(&mut self) -> ExitStatus {
+        let status = self.child.wait().unwrap();
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        status
+    }
+
+    /// Asks the gate to stop and waits for it; its journal is whole then.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.wait();
+    }
+
+    /// The records in the journal, oldest first.
+    pub fn records(&self) -> Vec<Value> {
+        records(&self.state_dir())
+    }
+
+    /// The records of a kind.
+    pub fn records_of(&self, kind: &str) -> Vec<Value> {
+        self.records()
+            .into_iter()
+            .filter(|record| record["event_kind"] == kind)
+            .collect()
+    }
+
+    /// A page of the admin listener.
+    pub fn admin(&self, path: &str) -> super::Answer {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n");
+        super::exchange(&self.admin, request.as_bytes()).unwrap()
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The text of a journal.
+pub fn journal_text(state_dir: &Path) -> String {
+    let mut names: Vec<PathBuf> = std::fs::read_dir(state_dir.join("audit"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    names.sort();
+    names
+        .iter()
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect()
+}
+
+pub fn records(state_dir: &Path) -> Vec<Value> {
+    journal_text(state_dir)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// Runs a command of the program: exit code, stdout, stderr.
+pub fn run(arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(PROGRAM)
+        .args(arguments)
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        output.status.code().unwrap_or(-1),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
