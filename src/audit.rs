@@ -5,6 +5,7 @@
 //! a crash left: a torn last line is cut and declared, decisions without completion are closed.
 
 mod chain;
+mod inbox;
 mod json;
 mod lifecycle;
 mod member;

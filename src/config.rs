@@ -4,6 +4,7 @@ mod document;
 mod gate;
 mod place;
 mod report;
+mod secret;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -105,10 +106,12 @@ impl Config {
                 "add a [[gate]] with `name`, `vendor`, `listen` and `upstream`",
             );
         }
-        let gates: Option<Vec<GateConfig>> = sections
+        // Each gate is read before the first that cannot run ends it all: one run shows everything.
+        let gates: Vec<Option<GateConfig>> = sections
             .iter()
             .map(|section| gate::read(section, &common))
             .collect();
+        let gates: Option<Vec<GateConfig>> = gates.into_iter().collect();
         gate::check_together(
             &sections,
             gates.as_deref().unwrap_or_default(),
@@ -239,6 +242,7 @@ impl LimitsSection {
                 head: size("head_kib", 64, 8, 1024) << 10,
                 head_timeout: secs("head_secs", 30),
                 body_idle: secs("body_idle_secs", 30),
+                body_total: secs("body_secs", 300),
                 first_byte: secs("first_byte_secs", 75),
                 answer_idle: secs("answer_idle_secs", 60),
             },

@@ -101,7 +101,13 @@ fn judge<'c>(
         {
             Mode::Enforce
         }
-        Some(Effect::Mode(mode)) => mode,
+        // What was not read is not known to be what the rule speaks of: it does not loosen the gate.
+        Some(Effect::Mode(mode))
+            if call.fault.is_none() && !matches!(asked, Asked::NotBuilt { .. }) =>
+        {
+            mode
+        }
+        Some(Effect::Mode(mode)) => stricter(mode, rules.mode),
         Some(Effect::Refuse) | None => rules.mode,
     };
     let mut missing = Vec::new();
@@ -243,11 +249,24 @@ impl Rules {
     fn search(&self, version: ApiVersion, name: &str) -> Option<u16> {
         let versioned = format!("{}:{name}", version.as_str());
         let speaks = |rule: &Rule| {
+            let loosens =
+                matches!(rule.effect, Effect::Mode(mode) if stricter(mode, self.mode) != mode);
+            // A bare name is one of the usual version; a rule that loosens opens no other one beside it.
+            let bare = version == ApiVersion::V2 || !loosens;
             rule.operations
                 .iter()
-                .any(|one| one.matches(name) || one.matches(&versioned))
+                .any(|one| (bare && one.matches(name)) || one.matches(&versioned))
         };
         u16::try_from(self.rules.iter().position(speaks)?).ok()
+    }
+}
+
+/// The mode of the two that lets less through.
+const fn stricter(one: Mode, other: Mode) -> Mode {
+    match (one, other) {
+        (Mode::Enforce, _) | (_, Mode::Enforce) => Mode::Enforce,
+        (Mode::Report, _) | (_, Mode::Report) => Mode::Report,
+        (Mode::Off, Mode::Off) => Mode::Off,
     }
 }
 

@@ -92,6 +92,8 @@ pub async fn handle(
             let observed = observe::observe(gate, &decision, answer);
             respond::pass(&core, gate, &snapshot.limits, &refusal, observed)
         }
-        Enforced::Refused(reason) => respond::refuse(gate, &refusal, reason, exchange),
+        Enforced::Refused(reason) => {
+            respond::refuse(gate, &refusal, reason, exchange.refused(&decision, reason))
+        }
     }
 }

@@ -110,6 +110,8 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// Between two pieces of a request's body.
     pub body_idle: Duration,
+    /// For the whole body of a request that is read before the verdict.
+    pub body_total: Duration,
     /// From sending a call to the head of its answer.
     pub first_byte: Duration,
     /// Between two pieces of an answer's body.

@@ -17,8 +17,8 @@ pub enum Vendor {
     Bitrix24,
 }
 
-/// What the dialect reads of a request before its body.
-#[derive(Debug, Clone, Copy)]
+/// What the dialect reads of a request before its body. Not `Debug`: it holds credentials.
+#[derive(Clone, Copy)]
 pub struct Head<'r> {
     /// The request's verb.
     pub verb: &'r Method,

@@ -599,6 +599,150 @@ fn what_the_parser_refuses_is_recorded_too() {
     assert_eq!(gate.records_of("call.rejected").len(), 4);
 }
 
+/// The portal has no eye for verbs: a preflight that carries a credential, or leads elsewhere, would run the method.
+#[test]
+fn a_preflight_with_a_credential_is_no_preflight() {
+    let preflight = |target: &str, more: &str| {
+        format!(
+            "OPTIONS {target} HTTP/1.1\r\nhost: gate\r\norigin: https://a\r\naccess-control-request-method: POST\r\n{more}\r\n"
+        )
+    };
+    refuse_all(&[
+        (
+            preflight("/rest/1/hooksecret/crm.deal.delete?id=1", ""),
+            405,
+            "INVALID_REQUEST",
+            "operation_unlisted",
+        ),
+        (
+            preflight(&format!("/rest/crm.deal.delete?id=1&auth={TOKEN}"), ""),
+            405,
+            "INVALID_REQUEST",
+            "operation_unlisted",
+        ),
+        (
+            preflight(
+                "/rest/profile",
+                &format!("authorization: Bearer {TOKEN}\r\n"),
+            ),
+            405,
+            "INVALID_REQUEST",
+            "operation_unlisted",
+        ),
+        (
+            preflight("/rest/profile?token=x", ""),
+            405,
+            "INVALID_REQUEST",
+            "operation_unlisted",
+        ),
+        (
+            preflight("/elsewhere", ""),
+            405,
+            "INVALID_REQUEST",
+            "operation_unlisted",
+        ),
+    ]);
+    ambiguous(
+        "ambiguous_operation",
+        vec![
+            preflight("/rest/profile?SEF_APPLICATION_CUR_PAGE_URL=/rest/x", ""),
+            preflight("/rest/profile", "x-http-method-override: POST\r\n"),
+        ],
+    );
+}
+
+/// The portal's rewriter looks for another target behind the mark of an error page, anywhere in the query.
+#[test]
+fn the_mark_of_an_error_page_is_refused() {
+    ambiguous(
+        "ambiguous_operation",
+        vec![
+            authorized("/rest/user.current?404;http://x/rest/crm.deal.delete?id=1"),
+            authorized("/rest/user.current?a=404;HTTPS://x/rest/crm.deal.delete?id=1"),
+        ],
+    );
+}
+
+#[test]
+fn nested_members_and_nul_bytes_do_not_hide_a_credential() {
+    let target = format!("/rest/crm.deal.list?auth={TOKEN}");
+    ambiguous(
+        "ambiguous_credential",
+        vec![
+            post(&target, "application/json", r#"{"auth":{"x":1}}"#),
+            post(
+                &target,
+                "application/json",
+                r#"{"aplogin":{"x":"admin"},"ap":{"x":"s"}}"#,
+            ),
+        ],
+    );
+    ambiguous(
+        "ambiguous_body",
+        vec![post(
+            &target,
+            "application/x-www-form-urlencoded",
+            "\0auth=other",
+        )],
+    );
+}
+
+/// What could not be read is not known to be what a loosening rule speaks of.
+#[test]
+fn a_rule_that_loosens_does_not_loosen_what_was_not_read() {
+    let portal = Portal::start();
+    let gate = Setup::before(&portal.address)
+        .grant(TOKEN, &["crm"])
+        .rule("operations = [\"user.current\", \"batch\"]\nmode = \"report\"")
+        .start();
+    let status = |request: String| {
+        support::exchange(&gate.address, request.as_bytes())
+            .unwrap()
+            .status
+    };
+    assert_eq!(
+        status(authorized(
+            "/rest/user.current?SEF_APPLICATION_CUR_PAGE_URL=/rest/x"
+        )),
+        400
+    );
+    assert_eq!(status(authorized("/rest/batch?cmd[]=crm.deal.list")), 403);
+    assert_eq!(status(post("/rest/user.current", "text/plain", "x")), 400);
+    assert_eq!(portal.received(), []);
+    assert_eq!(
+        status(authorized("/rest/user.current")),
+        200,
+        "what was read is only reported"
+    );
+}
+
+/// Bytes that come one by one are held as bytes, not as a read buffer each.
+#[test]
+fn a_trickled_body_is_held_in_little_memory() {
+    let portal = Portal::start();
+    let gate = gate(&portal);
+    let resident = || {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", gate.pid())).unwrap();
+        let line = text.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+        line.split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse::<usize>()
+            .unwrap()
+    };
+    let before = resident();
+    let body = format!("{{\"auth\":\"{TOKEN}\",\"x\":\"{}\"}}", "y".repeat(20_000));
+    let mut client = Client::connect(&gate.address);
+    client.send(b"POST /rest/crm.deal.list HTTP/1.1\r\nhost: gate\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n");
+    for byte in body.bytes() {
+        client.send(&[b"1\r\n".as_slice(), &[byte], b"\r\n"].concat());
+    }
+    let grown = resident().saturating_sub(before);
+    assert_eq!(client.send(b"0\r\n\r\n").answer().unwrap().status, 200);
+    assert_eq!(portal.take()[0].body, body.as_bytes());
+    assert!(grown < 16 * 1024, "{grown} KiB for 20 KB");
+}
+
 #[test]
 fn a_preflight_passes_and_its_answer_is_the_portals() {
     let portal = Portal::start();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
@@ -97,11 +98,21 @@ pub(super) fn start(
             .spawn(move || {
                 let mut stopping = plan.stopping.clone();
                 runtime.block_on(async {
-                    run(plan).await;
+                    let abort = async {
+                        // A sender that is gone means the same.
+                        let _ = stopping.wait_for(|stop| *stop == Stop::Abort).await;
+                    };
+                    tokio::pin!(abort);
+                    tokio::select! {
+                        () = run(plan) => {}
+                        () = &mut abort => return,
+                    }
                     done.send_modify(|drained| *drained += 1);
                     // The journal's task goes on until nobody can append any more.
-                    let _ = stopping.wait_for(|stop| *stop == Stop::Abort).await;
+                    abort.await;
                 });
+                // A name that is being resolved cannot be interrupted, and nobody waits for it any more.
+                runtime.shutdown_timeout(MOMENT);
             })?;
         threads.push(thread);
     }
@@ -255,6 +266,9 @@ impl Place {
             let _held = (counted, alive, open);
             // Answers are written whole; waiting for more only delays them.
             let _ = stream.set_nodelay(true);
+            // An app that takes no byte of its answer for so long is gone.
+            let patience = core.snapshots.load().limits.answer_idle;
+            let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(patience));
             let connection = Connection {
                 gate,
                 peer: peer.to_string(),
@@ -266,7 +280,13 @@ impl Place {
                 None => proxy::serve(core, connection, stream, stop).await,
                 Some(tls) => {
                     let patience = core.snapshots.load().limits.head_timeout;
-                    match tokio::time::timeout(patience, tls.accept(stream)).await {
+                    tokio::pin!(stop);
+                    let handshake = tokio::time::timeout(patience, tls.accept(stream));
+                    let accepted = tokio::select! {
+                        accepted = handshake => accepted,
+                        () = &mut stop => return,
+                    };
+                    match accepted {
                         Ok(Ok(stream)) => proxy::serve(core, connection, stream, stop).await,
                         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
                         Err(_) => tracing::debug!("a TLS handshake took too long"),

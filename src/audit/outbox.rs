@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::writer::{Batch, Inbox};
+use super::inbox::{Batch, Inbox};
 use super::{EventKind, Guarantee};
+use crate::telemetry::JournalMetrics;
 
 /// The longest that a completion waits for a decision to travel with.
 const COMPLETION_DELAY: Duration = Duration::from_millis(5);
@@ -25,6 +26,7 @@ pub struct Outbox(Arc<Shared>);
 #[derive(Debug)]
 pub struct OutboxTask {
     shared: Arc<Shared>,
+    metrics: Arc<JournalMetrics>,
     deadline: Duration,
     under_way: VecDeque<(Instant, Arc<BatchState>)>,
 }
@@ -61,7 +63,11 @@ const RECORDED: u8 = 1;
 const FAILED: u8 = 2;
 
 impl Outbox {
-    pub(super) fn new(inbox: Arc<Inbox>, deadline: Duration) -> (Self, OutboxTask) {
+    pub(super) fn new(
+        inbox: Arc<Inbox>,
+        deadline: Duration,
+        metrics: Arc<JournalMetrics>,
+    ) -> (Self, OutboxTask) {
         let shared = Arc::new(Shared {
             pending: Mutex::default(),
             done: Mutex::default(),
@@ -71,6 +77,7 @@ impl Outbox {
         });
         let task = OutboxTask {
             shared: Arc::clone(&shared),
+            metrics,
             deadline,
             under_way: VecDeque::new(),
         };
@@ -179,6 +186,9 @@ impl OutboxTask {
                     break;
                 }
                 state.settle(FAILED);
+                // The writer, which would say so, is the one that hangs.
+                self.metrics
+                    .failed(0, "the journal's disk does not answer in time");
             }
             self.under_way.pop_front();
         }

@@ -13,6 +13,9 @@ use crate::model::{
     Reason, ScopeSet, TokenId, Verdict,
 };
 
+/// The longest path that is kept, in bytes: longer than any of a catalogued operation.
+const PATH_CAP: usize = 192;
+
 /// The most query keys that a record names.
 const QUERY_KEYS: usize = 32;
 
@@ -309,7 +312,10 @@ fn request(out: &mut Vec<u8>, facts: &RequestFacts<'_>) {
     push_json_string(out, cap(facts.verb).as_bytes());
     word(out, "version", facts.version);
     out.extend_from_slice(b"},\"url\":{\"path\":");
-    push_json_string(out, facts.path.as_bytes());
+    push_json_string(
+        out,
+        facts.path.get(..PATH_CAP).unwrap_or(facts.path).as_bytes(),
+    );
     if !facts.query.is_empty() {
         out.extend_from_slice(b",\"query_keys\":");
         let keys = facts
@@ -317,10 +323,7 @@ fn request(out: &mut Vec<u8>, facts: &RequestFacts<'_>) {
             .split('&')
             .filter(|pair| !pair.is_empty())
             .take(QUERY_KEYS);
-        list(
-            out,
-            keys.map(|pair| cap(pair.split_once('=').map_or(pair, |(key, _)| key))),
-        );
+        list(out, keys.map(query_key));
     }
     out.push(b'}');
     if let Some(id) = facts.client_request_id {
@@ -333,4 +336,22 @@ fn request(out: &mut Vec<u8>, facts: &RequestFacts<'_>) {
         word(out, "inspected", facts.inspected.as_str());
         out.push(b'}');
     }
+}
+
+/// The key of a pair; `?` for one that is no plain name, since a secret may have been pasted there.
+fn query_key(pair: &str) -> &str {
+    let named = pair.split_once('=').map(|(key, _)| key).filter(|key| {
+        let mut rest = key.as_bytes();
+        loop {
+            rest = match rest {
+                [] => return !key.is_empty(),
+                [b'%', b'5', b'B' | b'b' | b'D' | b'd', rest @ ..] => rest,
+                [b'%', b'3', b'C' | b'c' | b'E' | b'e', rest @ ..] => rest,
+                [b'_' | b'.' | b'-' | b'[' | b']' | b'<' | b'>', rest @ ..] => rest,
+                [byte, rest @ ..] if byte.is_ascii_alphanumeric() => rest,
+                _ => return false,
+            }
+        }
+    });
+    named.map_or("?", cap)
 }

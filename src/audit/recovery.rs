@@ -72,7 +72,8 @@ pub(super) fn recover(dir: &Path) -> Result<Recovery, JournalError> {
             continue;
         }
         if let Err(error) = read::check(&mut chain, &line, number) {
-            if !matches!(error, SegmentError::Unreadable { .. }) {
+            // Records are printable: NUL bytes are a page that was never stored.
+            if !matches!(error, SegmentError::Unreadable { .. }) && !line.contains(&0) {
                 return Err(JournalError::Segment {
                     path,
                     source: error,

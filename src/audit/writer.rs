@@ -3,13 +3,14 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::inbox::{Batch, Inbox};
 use super::lifecycle::{self, StartRecord};
 use super::member::EventId;
-use super::outbox::{BatchState, Outbox, OutboxTask, Shared, lock};
+use super::outbox::{Outbox, OutboxTask, Shared};
 use super::recovery::{self, Recovery};
 use super::{Chain, EventKind, SegmentError, Settings};
 use crate::clock::Timestamp;
@@ -23,6 +24,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct Journal {
     inbox: Arc<Inbox>,
     deadline: Duration,
+    metrics: Arc<JournalMetrics>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -45,96 +47,6 @@ pub enum JournalError {
         /// Why.
         source: SegmentError,
     },
-}
-
-/// Records on their way from a core to the writer.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    bytes: Vec<u8>,
-    records: Vec<(EventKind, usize)>,
-    /// True if a decision among them must be on stable storage.
-    pub(super) sync: bool,
-    /// Set if somebody waits.
-    pub(super) state: Option<Arc<BatchState>>,
-    pub(super) outbox: Option<Arc<Shared>>,
-    /// Records that found no room.
-    pub(super) lost: u64,
-}
-
-impl Batch {
-    pub(super) fn push(&mut self, kind: EventKind, write: impl FnOnce(&mut Vec<u8>)) {
-        write(&mut self.bytes);
-        self.records.push((kind, self.bytes.len()));
-    }
-
-    pub(super) const fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    pub(super) const fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.lost == 0
-    }
-
-    fn records(&self) -> impl Iterator<Item = (EventKind, &[u8])> {
-        let mut start = 0;
-        self.records.iter().map(move |(kind, end)| {
-            let rest = self.bytes.get(start..*end).unwrap_or_default();
-            start = *end;
-            (*kind, rest)
-        })
-    }
-}
-
-/// The queue before the writer.
-#[derive(Debug, Default)]
-pub(super) struct Inbox {
-    queue: Mutex<(Vec<Batch>, bool)>,
-    filled: Condvar,
-}
-
-impl Inbox {
-    pub(super) fn send(&self, batch: Batch) {
-        let mut queue = lock(&self.queue);
-        let first = queue.0.is_empty();
-        queue.0.push(batch);
-        drop(queue);
-        if first {
-            self.filled.notify_one();
-        }
-    }
-
-    fn close(&self) {
-        lock(&self.queue).1 = true;
-        self.filled.notify_one();
-    }
-
-    /// Everything queued; waits for something. `None` once closed and empty.
-    fn take(&self, patience: Option<Duration>, into: &mut Vec<Batch>) -> bool {
-        let mut queue = lock(&self.queue);
-        while queue.0.is_empty() {
-            if queue.1 {
-                return false;
-            }
-            match patience {
-                None => {
-                    queue = self
-                        .filled
-                        .wait(queue)
-                        .unwrap_or_else(PoisonError::into_inner);
-                }
-                Some(patience) => {
-                    queue = self
-                        .filled
-                        .wait_timeout(queue, patience)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0;
-                    break;
-                }
-            }
-        }
-        std::mem::swap(&mut queue.0, into);
-        true
-    }
 }
 
 impl Journal {
@@ -175,7 +87,7 @@ impl Journal {
             file,
             end,
             chain,
-            metrics,
+            metrics: Arc::clone(&metrics),
             gap: None,
             broken: None,
             lines: Vec::new(),
@@ -189,6 +101,7 @@ impl Journal {
             Self {
                 inbox,
                 deadline: settings.deadline,
+                metrics,
                 writer: Some(writer),
             },
             recovery,
@@ -197,17 +110,19 @@ impl Journal {
 
     /// Appends a record of the program itself, which nobody waits for.
     pub fn append(&self, kind: EventKind, write: impl FnOnce(&mut Vec<u8>)) {
-        let mut batch = Batch {
-            sync: true,
-            ..Batch::default()
-        };
+        let mut batch = Batch::default();
+        batch.sync = true;
         batch.push(kind, write);
         self.inbox.send(batch);
     }
 
     /// A core's side of the journal, and the task that the core has to run for it.
     pub fn outbox(&self) -> (Outbox, OutboxTask) {
-        Outbox::new(Arc::clone(&self.inbox), self.deadline)
+        Outbox::new(
+            Arc::clone(&self.inbox),
+            self.deadline,
+            Arc::clone(&self.metrics),
+        )
     }
 }
 
@@ -249,6 +164,23 @@ impl Writer {
             batches.clear();
         }
         self.write(&mut [stop_batch()]);
+        if let Some(Gap {
+            lost,
+            first,
+            last,
+            cause,
+        }) = self.gap
+        {
+            // Nothing can be written any more: the process log is the only place left to say it.
+            let (first, last) = (first.to_rfc3339(), last.to_rfc3339());
+            tracing::error!(
+                lost,
+                first,
+                last,
+                cause,
+                "records were lost that the journal could not declare"
+            );
+        }
     }
 
     /// Appends all batches by one write and at most one sync, and tells their cores.
@@ -278,7 +210,7 @@ impl Writer {
             self.chain = before;
             let lost = batches
                 .iter()
-                .map(|batch| batch.records.len())
+                .map(|batch| batch.records().len())
                 .sum::<usize>();
             self.lose(u64::try_from(lost).unwrap_or(u64::MAX), &cause);
             acknowledge(batches.iter_mut(), false);
@@ -287,7 +219,7 @@ impl Writer {
         // Whoever needs no sync does not wait for one.
         acknowledge(batches.iter_mut().filter(|batch| !batch.sync), true);
         let mut synced = true;
-        if batches.iter().any(|batch| batch.sync)
+        if (batches.iter().any(|batch| batch.sync) || self.gap.is_some())
             && let Err(error) = self.file.sync_data()
         {
             self.broken = Some(format!("a sync failed: {error}"));
@@ -362,10 +294,8 @@ fn acknowledge<'b>(batches: impl Iterator<Item = &'b mut Batch>, recorded: bool)
 }
 
 fn stop_batch() -> Batch {
-    let mut batch = Batch {
-        sync: true,
-        ..Batch::default()
-    };
+    let mut batch = Batch::default();
+    batch.sync = true;
     batch.push(EventKind::AuditStopped, |out| {
         lifecycle::write_stop(out, EventId::new(Timestamp::now()));
     });

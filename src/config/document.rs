@@ -30,7 +30,7 @@ pub(super) struct Document<'t> {
 
 /// One table of the document. Every setting is asked for once; [`Section::finish`] names those that nobody asked for.
 pub(super) struct Section<'d, 't> {
-    document: &'d Document<'t>,
+    pub(super) document: &'d Document<'t>,
     table: &'d DeTable<'t>,
     span: Span,
     asked: RefCell<Vec<&'static str>>,
@@ -78,7 +78,7 @@ impl<'t> Document<'t> {
 }
 
 impl<'d, 't> Section<'d, 't> {
-    fn new(document: &'d Document<'t>, table: &'d DeTable<'t>, span: Span) -> Self {
+    pub(super) fn new(document: &'d Document<'t>, table: &'d DeTable<'t>, span: Span) -> Self {
         Self {
             document,
             table,
@@ -123,7 +123,7 @@ impl<'d, 't> Section<'d, 't> {
         self.document.warnings.borrow_mut().push(finding);
     }
 
-    fn value(&self, key: &'static str) -> Option<(&'d DeValue<'t>, Span)> {
+    pub(super) fn value(&self, key: &'static str) -> Option<(&'d DeValue<'t>, Span)> {
         self.asked.borrow_mut().push(key);
         self.table
             .get(key)
@@ -259,81 +259,6 @@ impl<'d, 't> Section<'d, 't> {
         parsed
     }
 
-    /// A secret: `{ env = "NAME" }`, `{ file = "PATH" }`, or a plain string, which is accepted with a warning.
-    pub(super) fn secret(&self, key: &'static str) -> Option<Placed<String>> {
-        let (value, span) = self.value(key)?;
-        let secret = match value {
-            DeValue::String(text) => {
-                self.warning_at(
-                    &span,
-                    format!("`{key}` stands in the configuration in the clear"),
-                    format!("use {key} = {{ file = \"…\" }} or {{ env = \"…\" }}"),
-                );
-                text.to_string()
-            }
-            DeValue::Table(table) => {
-                let section = Section::new(self.document, table, span.clone());
-                let secret = section.secret_from();
-                section.finish(&[]);
-                secret?
-            }
-            other => {
-                return self.wrong_type(
-                    key,
-                    other,
-                    &span,
-                    "{ env = \"…\" }, { file = \"…\" } or a string",
-                );
-            }
-        };
-        if secret.is_empty() {
-            self.problem_at(
-                &span,
-                format!("`{key}` is empty"),
-                "give the secret's value",
-            );
-            return None;
-        }
-        Some(Placed {
-            value: secret,
-            span,
-        })
-    }
-
-    fn secret_from(&self) -> Option<String> {
-        match (self.string("env"), self.string("file")) {
-            (Some(name), None) => std::env::var(name.value)
-                .map_err(|_| {
-                    let message =
-                        format!("the environment has no variable {}", printable(name.value));
-                    self.problem_at(
-                        &name.span,
-                        message,
-                        "set it for this process, or use { file = \"…\" }",
-                    );
-                })
-                .ok(),
-            (None, Some(path)) => std::fs::read_to_string(path.value)
-                .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
-                .map_err(|error| {
-                    let message = format!("cannot read {}: {error}", printable(path.value));
-                    self.problem_at(
-                        &path.span,
-                        message,
-                        "paths are relative to the working directory",
-                    );
-                })
-                .ok(),
-            _ => {
-                self.problem(
-                    "a secret comes from one place",
-                    "write { env = \"NAME\" } or { file = \"PATH\" }",
-                );
-                None
-            }
-        }
-    }
-
     pub(super) fn table(&self, key: &'static str) -> Option<Section<'d, 't>> {
         match self.value(key)? {
             (DeValue::Table(table), span) => Some(Section::new(self.document, table, span)),
@@ -397,7 +322,7 @@ impl<'d, 't> Section<'d, 't> {
         }
     }
 
-    fn wrong_type<T>(
+    pub(super) fn wrong_type<T>(
         &self,
         key: &str,
         found: &DeValue<'_>,

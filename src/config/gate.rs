@@ -279,11 +279,12 @@ fn catalogue(
 }
 
 fn grants(section: &Section<'_, '_>, catalogue: Option<&Catalogue>) -> Option<Vec<GrantConfig>> {
-    section
+    let grants: Vec<Option<GrantConfig>> = section
         .tables("grant")
         .iter()
         .map(|grant| self::grant(grant, catalogue))
-        .collect()
+        .collect();
+    grants.into_iter().collect()
 }
 
 fn grant(section: &Section<'_, '_>, catalogue: Option<&Catalogue>) -> Option<GrantConfig> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -15,13 +15,6 @@ use hyper::body::Incoming;
 pub struct Budget {
     taken: AtomicU64,
     total: u64,
-}
-
-/// Room that was taken; given back when dropped.
-#[derive(Debug)]
-pub(super) struct Room {
-    budget: Arc<Budget>,
-    bytes: u64,
 }
 
 impl Budget {
@@ -34,16 +27,17 @@ impl Budget {
     }
 }
 
-impl Room {
-    pub(super) fn new(budget: &Arc<Budget>) -> Self {
-        Self {
-            budget: Arc::clone(budget),
-            bytes: 0,
-        }
-    }
+/// Room that was taken; given back when dropped.
+#[derive(Debug)]
+struct Room {
+    budget: Arc<Budget>,
+    bytes: u64,
+}
 
+impl Room {
     /// Takes more room; false if there is none.
-    pub(super) fn take(&mut self, bytes: u64) -> bool {
+    fn take(&mut self, bytes: usize) -> bool {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let taken = self.budget.taken.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
         taken.saturating_add(bytes) <= self.budget.total
@@ -53,6 +47,78 @@ impl Room {
 impl Drop for Room {
     fn drop(&mut self) {
         self.budget.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// The memory that small pieces share, and the least that a piece of its own is charged: a piece of one byte can hold
+/// a whole read buffer.
+const BLOCK: usize = 16 * 1024;
+
+/// The pieces of a body that were read.
+#[derive(Debug)]
+pub(super) struct Held {
+    pieces: VecDeque<Bytes>,
+    /// Small pieces behind the first are copied together.
+    block: BytesMut,
+    bytes: u64,
+    room: Room,
+}
+
+impl Held {
+    pub(super) fn new(budget: &Arc<Budget>) -> Self {
+        let room = Room {
+            budget: Arc::clone(budget),
+            bytes: 0,
+        };
+        Self {
+            pieces: VecDeque::new(),
+            block: BytesMut::new(),
+            bytes: 0,
+            room,
+        }
+    }
+
+    /// Keeps a piece; false if there was no room for it.
+    pub(super) fn push(&mut self, piece: &Bytes) -> bool {
+        self.bytes = self
+            .bytes
+            .saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+        if self.pieces.is_empty() || piece.len() >= BLOCK {
+            self.end_block();
+            self.pieces.push_back(piece.clone());
+            return self.room.take(piece.len().max(BLOCK));
+        }
+        let mut fits = true;
+        if self.block.capacity() - self.block.len() < piece.len() {
+            self.end_block();
+            self.block = BytesMut::with_capacity(BLOCK);
+            fits = self.room.take(BLOCK);
+        }
+        self.block.extend_from_slice(piece);
+        fits
+    }
+
+    /// How many bytes were read.
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The body, with what was not read.
+    pub(super) fn with_rest(mut self, rest: Option<Incoming>) -> CallBody {
+        self.end_block();
+        CallBody {
+            held: self.pieces,
+            held_bytes: self.bytes,
+            rest,
+            _room: Some(self.room),
+        }
+    }
+
+    fn end_block(&mut self) {
+        if !self.block.is_empty() {
+            self.pieces
+                .push_back(std::mem::take(&mut self.block).freeze());
+        }
     }
 }
 
@@ -85,21 +151,6 @@ impl CallBody {
             held_bytes: 0,
             rest: Some(rest),
             _room: None,
-        }
-    }
-
-    /// A body of which these pieces were read.
-    pub(super) fn held(
-        held: VecDeque<Bytes>,
-        bytes: u64,
-        rest: Option<Incoming>,
-        room: Room,
-    ) -> Self {
-        Self {
-            held,
-            held_bytes: bytes,
-            rest,
-            _room: Some(room),
         }
     }
 

@@ -8,8 +8,7 @@ use super::record::Recorded;
 use crate::model::{Decision, Mode, Reason};
 
 /// A request that may be forwarded. Only [`enforce`] makes one, and only from a decision and its record; nothing can
-/// be forwarded by forgetting a check.
-#[derive(Debug)]
+/// be forwarded by forgetting a check. Not `Debug`: it holds the credential.
 pub(super) struct Permitted {
     head: Parts,
     body: CallBody,
@@ -19,7 +18,6 @@ pub(super) struct Permitted {
 }
 
 /// What becomes of a request.
-#[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
     reason = "it lives for a moment on the path of every call"

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::Core;
 use crate::audit::{CompletionRecord, EventId, EventKind, Origin};
 use crate::clock::Timestamp;
-use crate::model::{Outcome, Reason};
+use crate::model::{Decision, Outcome, Reason};
 
 /// When a request's head had arrived.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +68,12 @@ impl Exchange {
         }
     }
 
+    /// The call is refused; the completion says why where that is not what the decision says.
+    pub(super) fn refused(mut self, decision: &Decision<'_>, reason: Reason) -> Self {
+        self.reason = (reason != decision.verdict.reason).then_some(reason);
+        self
+    }
+
     /// The call is about to be sent.
     pub(super) fn sending(&mut self) {
         self.sent = Some(Instant::now());
@@ -110,6 +116,8 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let given_up = if std::thread::panicking() {
             Outcome::Panic
+        } else if self.sent.is_none() {
+            Outcome::NotForwarded
         } else if self.core.aborting.load(Ordering::Relaxed) {
             Outcome::Aborted
         } else {

@@ -1,5 +1,6 @@
 //! Step 7: what is sent is what was decided.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::header::{self, HeaderName, HeaderValue};
@@ -59,6 +60,10 @@ pub(super) async fn forward(
         }
         Err(Some(SendError::Broken { source, peer })) => {
             exchange.unanswered(&peer);
+            if source.is_user() {
+                // The app broke its own body off.
+                return failed(exchange, Reason::AmbiguousFraming, Outcome::ClientGone);
+            }
             let reason = if source.is_parse() {
                 Reason::UpstreamInvalid
             } else {
@@ -103,7 +108,7 @@ fn rebuild(request: &mut Request<CallBody>, gate: &Gate, watching: bool) {
     let ending: Vec<HeaderName> = headers
         .keys()
         .filter(|name| {
-            ends_here(name.as_str())
+            ends_here(&dashed(name.as_str()))
                 || (!watching && gate.vendor.is_ambient_credential(name.as_str()))
                 || (is_override(name.as_str()) && repeats(headers, name, verb.as_str()))
         })
@@ -142,6 +147,15 @@ fn ends_here(name: &str) -> bool {
         name => [b"proxy-".as_slice(), b"x-forwarded-", b"grantgate-"]
             .into_iter()
             .any(|prefix| name.starts_with(prefix)),
+    }
+}
+
+/// A field's name as CGI sees it, which makes one of `-` and `_`.
+fn dashed(name: &str) -> Cow<'_, str> {
+    if name.contains('_') {
+        Cow::Owned(name.replace('_', "-"))
+    } else {
+        Cow::Borrowed(name)
     }
 }
 

@@ -1,6 +1,5 @@
 //! Step 2: the dialect reads the head, and the body where the head does not settle it.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,9 +8,9 @@ use bytes::Bytes;
 use http::request::Parts;
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
-use super::body::{Budget, CallBody, Room};
+use super::body::{Budget, CallBody, Held};
 use super::framing;
 use crate::model::{Call, Fault, Reason};
 use crate::snapshot::{Gate, Limits};
@@ -73,39 +72,41 @@ async fn inspect(
     budget: &Arc<Budget>,
     mut body: Incoming,
 ) -> Result<CallBody, Unread> {
-    let mut room = Room::new(budget);
-    let (mut held, mut bytes) = (VecDeque::new(), 0_u64);
+    let mut held = Held::new(budget);
     if body.size_hint().lower() > limits.inspected_body {
         reader.note(OVER_CAP);
         return Ok(CallBody::unread(body));
     }
-    while let Some(piece) = next_piece(&mut body, limits).await? {
-        let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
-        let fits = room.take(length);
-        bytes = bytes.saturating_add(length);
-        if bytes > limits.inspected_body {
+    let until = Instant::now() + limits.body_total;
+    while let Some(piece) = next_piece(&mut body, limits, until).await? {
+        let fits = held.push(&piece);
+        if held.bytes() > limits.inspected_body {
             reader.note(OVER_CAP);
         } else if !fits {
             reader.note(NO_ROOM);
         } else {
             reader.feed(&piece);
         }
-        held.push_back(piece);
-        if !reader.wants_body() || bytes > limits.inspected_body || !fits {
-            return Ok(CallBody::held(held, bytes, Some(body), room));
+        if !reader.wants_body() {
+            return Ok(held.with_rest(Some(body)));
         }
     }
-    Ok(CallBody::held(held, bytes, None, room))
+    Ok(held.with_rest(None))
 }
 
 /// The next piece of a body; trailers are passed over.
-async fn next_piece(body: &mut Incoming, limits: &Limits) -> Result<Option<Bytes>, Unread> {
+async fn next_piece(
+    body: &mut Incoming,
+    limits: &Limits,
+    until: Instant,
+) -> Result<Option<Bytes>, Unread> {
     loop {
         if body.is_end_stream() {
             return Ok(None);
         }
         let frame = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx));
-        match timeout(limits.body_idle, frame).await {
+        let patience = until.min(Instant::now() + limits.body_idle);
+        match timeout_at(patience, frame).await {
             Err(_) => return Err(Unread::Timeout),
             Ok(None) => return Ok(None),
             Ok(Some(Err(_))) => return Err(Unread::Broken),

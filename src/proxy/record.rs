@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Version;
 use http::request::Parts;
+use http::{Method, Version};
 
 use super::exchange::{Arrival, Exchange};
 use super::identify::Identity;
@@ -65,7 +65,7 @@ pub(super) fn decision(
             source: &connection.peer,
             vendor: gate.vendor.name(),
             request: RequestFacts {
-                verb: head.method.as_str(),
+                verb: known_verb(&head.method),
                 version: if head.version == Version::HTTP_10 {
                     "1.0"
                 } else {
@@ -119,6 +119,15 @@ impl Recording {
             self.0.recorded().await.is_ok()
         };
         recorded.then_some(Recorded(()))
+    }
+}
+
+/// The verb, where it is one of HTTP's: any other text was not read and is not shown.
+fn known_verb(verb: &Method) -> &str {
+    match verb.as_str() {
+        known @ ("GET" | "POST" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "PATCH" | "TRACE"
+        | "CONNECT") => known,
+        _ => "unknown",
     }
 }
 

@@ -1,13 +1,14 @@
 //! Connections of one core to one upstream.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
 
 use super::{ConnectError, Settings};
 
@@ -59,6 +60,9 @@ pub enum SendError {
         peer: Arc<str>,
     },
 }
+
+/// How long a kept connection may take to be ready again.
+const SETTLING: Duration = Duration::from_millis(5);
 
 impl<B> Pool<B>
 where
@@ -127,7 +131,10 @@ where
             if idle.sender.is_closed() || idle.since.elapsed() > self.settings.idle_timeout {
                 continue;
             }
-            if idle.sender.is_ready() || idle.sender.ready().await.is_ok() {
+            // A connection that was just given back is ready within a turn; one whose upload still runs is not.
+            if idle.sender.is_ready()
+                || matches!(timeout(SETTLING, idle.sender.ready()).await, Ok(Ok(())))
+            {
                 return Some(idle);
             }
         }

@@ -3,8 +3,10 @@
 //! The rules come from the vendor's documentation, from public copies of the portal's code and from PHP itself. Where
 //! the portal could read a request in two ways, the reader says so and the call is refused.
 
+mod field;
 mod form;
 mod json;
+mod number;
 mod parameter;
 mod read;
 mod refusal;

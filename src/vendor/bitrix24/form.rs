@@ -9,7 +9,8 @@ const CERTAIN_PAIRS: u32 = 1000;
 const LONGEST_PAIR: usize = 8 * 1024;
 
 /// What a scanner finds.
-#[derive(Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+#[derive(PartialEq, Eq)]
 pub(super) enum Found<'b> {
     /// A parameter that decides, spelt as documented, with its value still percent-encoded.
     Plain(Parameter, &'b [u8]),
@@ -17,10 +18,12 @@ pub(super) enum Found<'b> {
     Disguised(Parameter),
     /// A name, or the value of a parameter that decides, that is too long to be told.
     TooLong,
+    /// A NUL byte: PHP may cut the text before it or after it, and read it twice.
+    Nul,
 }
 
 /// Scans `name=value&name=value`.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct FormScanner {
     /// The pair whose end has not come yet.
     carry: Vec<u8>,
@@ -32,6 +35,9 @@ pub(super) struct FormScanner {
 impl FormScanner {
     /// Scans the next bytes, in order.
     pub(super) fn feed(&mut self, mut bytes: &[u8], found: &mut impl FnMut(Found<'_>)) {
+        if memchr::memchr(0, bytes).is_some() {
+            found(Found::Nul);
+        }
         while let Some(end) = memchr::memchr(b'&', bytes) {
             let (piece, rest) = bytes.split_at(end);
             bytes = rest.get(1..).unwrap_or_default();
@@ -101,6 +107,15 @@ impl FormScanner {
         }
         self.carry.clear();
         self.skipping = true;
+    }
+}
+
+impl std::fmt::Debug for FormScanner {
+    /// Without what was read: it may be a credential.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FormScanner")
+            .field("pairs", &self.pairs)
+            .finish_non_exhaustive()
     }
 }
 

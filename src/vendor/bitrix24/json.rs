@@ -4,8 +4,11 @@
 //! here 64, beyond which nothing is guessed) and for repeated members, where the last counts: whoever uses the scanner
 //! refuses those that decide.
 
+use std::fmt;
+
 use zeroize::Zeroize;
 
+use super::number::Number;
 use super::parameter::{Parameter, hex, named};
 use super::utf8::Utf8Check;
 
@@ -20,7 +23,8 @@ const LONGEST_NAME: usize = 64;
 const LONGEST_VALUE: usize = 8 * 1024;
 
 /// The value of a member at the top whose name decides.
-#[derive(Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+#[derive(PartialEq, Eq)]
 pub(super) enum Value<'b> {
     /// A string, unescaped.
     Text(&'b [u8]),
@@ -35,7 +39,6 @@ pub(super) enum Value<'b> {
 pub(super) struct Malformed;
 
 /// Scans one JSON text.
-#[derive(Debug)]
 pub(super) struct JsonScanner {
     state: State,
     depth: u32,
@@ -83,18 +86,6 @@ enum State {
     Literal(&'static [u8]),
     /// After the text.
     End,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Number {
-    Minus,
-    Zero,
-    Integer,
-    Point,
-    Fraction,
-    Exponent,
-    ExponentSign,
-    ExponentDigits,
 }
 
 impl JsonScanner {
@@ -196,11 +187,10 @@ impl JsonScanner {
             (State::After, b'}') if self.in_object() => self.close(found),
             (State::After, b']') if !self.in_object() => self.close(found),
             (State::Text { name: true }, b'"') => {
-                self.watched = if self.at_top() {
-                    named(&self.name)
-                } else {
-                    None
-                };
+                // Names further down leave the member at the top as it is: its value may be what they stand in.
+                if self.at_top() {
+                    self.watched = named(&self.name);
+                }
                 self.value.zeroize();
                 self.too_long = false;
                 self.state = State::Colon;
@@ -373,33 +363,18 @@ impl JsonScanner {
     }
 }
 
-impl Drop for JsonScanner {
-    fn drop(&mut self) {
-        self.value.zeroize();
+impl fmt::Debug for JsonScanner {
+    /// Without what was read: it may be a credential.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JsonScanner")
+            .field("depth", &self.depth)
+            .finish_non_exhaustive()
     }
 }
 
-impl Number {
-    fn next(self, byte: u8) -> Option<Self> {
-        Some(match (self, byte) {
-            (Self::Minus, b'0') => Self::Zero,
-            (Self::Minus, b'1'..=b'9') | (Self::Integer, b'0'..=b'9') => Self::Integer,
-            (Self::Zero | Self::Integer, b'.') => Self::Point,
-            (Self::Point | Self::Fraction, b'0'..=b'9') => Self::Fraction,
-            (Self::Zero | Self::Integer | Self::Fraction, b'e' | b'E') => Self::Exponent,
-            (Self::Exponent, b'+' | b'-') => Self::ExponentSign,
-            (Self::Exponent | Self::ExponentSign | Self::ExponentDigits, b'0'..=b'9') => {
-                Self::ExponentDigits
-            }
-            _ => return None,
-        })
-    }
-
-    const fn may_end(self) -> bool {
-        matches!(
-            self,
-            Self::Zero | Self::Integer | Self::Fraction | Self::ExponentDigits
-        )
+impl Drop for JsonScanner {
+    fn drop(&mut self) {
+        self.value.zeroize();
     }
 }
 
@@ -442,6 +417,17 @@ mod tests {
             scan(&[br#"{"\u0061uth":["T"],"livechat_user_id":true}"#]).unwrap(),
             ["Token Other", "Foreign Other"]
         );
+        for nested in [
+            r#"{"auth":{"x":1}}"#,
+            r#"{"auth":[{"x":"T"}]}"#,
+            r#"{"auth":{"auth":"T"}}"#,
+        ] {
+            assert_eq!(
+                scan(&[nested.as_bytes()]).unwrap(),
+                ["Token Other"],
+                "{nested}"
+            );
+        }
         assert_eq!(
             scan(&[br#"[{"auth":"T"},1]"#]).unwrap(),
             Vec::<String>::new()

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, Method, header};
+use http::{Method, header};
 
+use super::field::{MediaType, bearer, media_type};
 use super::form::{FormScanner, Found};
 use super::json::{JsonScanner, Value};
 use super::parameter::{Parameter, decode};
@@ -37,6 +38,10 @@ const ROUTING: Fault = Fault {
     reason: Reason::AmbiguousOperation,
     detail: "a parameter names a method or page beside the path",
 };
+const ERROR_PAGE: Fault = Fault {
+    reason: Reason::AmbiguousOperation,
+    detail: "the target holds the mark of an error page, behind which the portal looks for another target",
+};
 const OVERRIDE: Fault = Fault {
     reason: Reason::AmbiguousOperation,
     detail: "a header names another verb than the request",
@@ -60,6 +65,11 @@ const BODY_JSON: Fault = Fault {
 const BODY_TOO_LONG: Fault = Fault {
     reason: Reason::AmbiguousBody,
     detail: "a parameter is too long to be told",
+};
+
+const BODY_NUL: Fault = Fault {
+    reason: Reason::AmbiguousBody,
+    detail: "the body holds a NUL byte, at which PHP may cut it",
 };
 
 /// The longest token that is taken for one, in bytes; the vendor's have 70.
@@ -96,13 +106,6 @@ impl<'r, 'c> Reader<'r, 'c> {
             body: Body::Unread,
             inspected: Inspected::None,
         };
-        if is_preflight(head) {
-            reader.operation = Asked::Preflight;
-            return reader;
-        }
-        if !matches!(*head.verb, Method::GET | Method::HEAD | Method::POST) {
-            reader.note(VERB_NOT_OFFERED);
-        }
         let (path, query) = head.target.split_once('?').unwrap_or((head.target, ""));
         reader.read_path(path, catalogue);
         reader.read_headers(head);
@@ -112,14 +115,40 @@ impl<'r, 'c> Reader<'r, 'c> {
             scanner.feed(query.as_bytes(), &mut note);
             scanner.finish(&mut note);
         }
+        if memmem_folded(head.target.as_bytes(), b"404;http") {
+            reader.note(ERROR_PAGE);
+        }
+        if reader.is_preflight(head) {
+            reader.operation = Asked::Preflight;
+        } else if !matches!(*head.verb, Method::GET | Method::HEAD | Method::POST) {
+            reader.note(VERB_NOT_OFFERED);
+        }
         if head.has_body {
             reader.begin_body(head);
         }
         reader
     }
 
+    /// A CORS preflight: `OPTIONS` with `Origin` and `Access-Control-Request-Method`, without body and credential. The
+    /// portal has no eye for verbs: one with a credential would run the method.
+    fn is_preflight(&self, head: Head<'_>) -> bool {
+        *head.verb == Method::OPTIONS
+            && head.headers.contains_key(header::ORIGIN)
+            && head
+                .headers
+                .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+            && !head.has_body
+            && matches!(self.credential, CredentialRead::Missing)
+            && matches!(
+                self.operation,
+                Asked::Listed(_) | Asked::Unlisted { .. } | Asked::NotBuilt { .. }
+            )
+            && self.fault.is_none()
+            && !self.signed
+    }
+
     pub(in crate::vendor) fn wants_body(&self) -> bool {
-        !matches!(self.body, Body::Unread)
+        self.fault.is_none() && !matches!(self.body, Body::Unread)
     }
 
     pub(in crate::vendor) fn feed(&mut self, bytes: &[u8]) {
@@ -155,16 +184,17 @@ impl<'r, 'c> Reader<'r, 'c> {
     }
 
     pub(in crate::vendor) fn finish(mut self) -> Call<'r, 'c> {
-        match std::mem::replace(&mut self.body, Body::Unread) {
-            Body::Unread => {}
-            Body::Form(mut scanner) => {
-                scanner.finish(&mut |found| self.parameter(&found, Location::Form));
-            }
-            Body::Json(_, false) => {}
-            Body::Json(scanner, true) => {
-                if self.inspected != Inspected::OverCap && scanner.finish().is_err() {
-                    self.unparseable(BODY_JSON);
+        // A body that was not read to its end has said nothing yet.
+        if self.wants_body() {
+            self.inspected = Inspected::Full;
+            match std::mem::replace(&mut self.body, Body::Unread) {
+                Body::Form(mut scanner) => {
+                    scanner.finish(&mut |found| self.parameter(&found, Location::Form));
                 }
+                Body::Json(scanner, true) if scanner.finish().is_err() => {
+                    self.unparseable(BODY_JSON)
+                }
+                Body::Unread | Body::Json(..) => {}
             }
         }
         if self.signed {
@@ -263,10 +293,9 @@ impl<'r, 'c> Reader<'r, 'c> {
         match media_type(head.headers) {
             Some(MediaType::Form) => self.body = Body::Form(FormScanner::default()),
             Some(MediaType::Json) => self.body = Body::Json(Box::new(JsonScanner::new()), false),
-            Some(MediaType::Multipart) => return self.not_built(NotBuilt::Multipart),
-            None => return self.unparseable(BODY_TYPE),
+            Some(MediaType::Multipart) => self.not_built(NotBuilt::Multipart),
+            None => self.unparseable(BODY_TYPE),
         }
-        self.inspected = Inspected::Full;
     }
 
     /// A parameter of a query or form that decides.
@@ -287,6 +316,7 @@ impl<'r, 'c> Reader<'r, 'c> {
             }
             Found::Disguised(Parameter::Token) => self.unclear(UNCLEAR_CREDENTIAL),
             Found::TooLong => self.note(BODY_TOO_LONG),
+            Found::Nul => self.note(BODY_NUL),
         }
     }
 
@@ -350,67 +380,8 @@ impl<'r, 'c> Reader<'r, 'c> {
     }
 }
 
-/// A CORS preflight: `OPTIONS` with `Origin` and `Access-Control-Request-Method`, without body and credential.
-fn is_preflight(head: Head<'_>) -> bool {
-    *head.verb == Method::OPTIONS
-        && head.headers.contains_key(header::ORIGIN)
-        && head
-            .headers
-            .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
-        && !head.has_body
-        && !head.headers.contains_key(header::AUTHORIZATION)
-        && matches!(
-            target::read(
-                head.target
-                    .split_once('?')
-                    .map_or(head.target, |(path, _)| path)
-            ),
-            Path::Call(_)
-        )
-}
-
-/// The token of `Bearer TOKEN`; the scheme in any case (RFC 9110 section 11.1), one blank.
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = value.split_at_checked(7)?;
-    let fits = !token.is_empty() && token.iter().all(|b| b.is_ascii_graphic() && *b != b',');
-    (scheme.eq_ignore_ascii_case(b"bearer ") && fits).then_some(token)
-}
-
-enum MediaType {
-    Json,
-    Form,
-    Multipart,
-}
-
-/// The body's media type, where the portal and everybody else would agree on it.
-///
-/// The portal takes JSON for JSON only under exactly this name, cut at `;`; PHP folds the case of forms and cuts at
-/// `;`, `,` and blanks. Whatever is neither is read as a query string, whatever its type says.
-fn media_type(headers: &HeaderMap) -> Option<MediaType> {
-    let mut values = headers.get_all(header::CONTENT_TYPE).into_iter();
-    let value = values.next()?.as_bytes();
-    if values.next().is_some() {
-        return None;
-    }
-    let cut = memchr::memchr(b';', value).unwrap_or(value.len());
-    let (name, parameters) = value.split_at_checked(cut)?;
-    match name {
-        b"multipart/form-data" => return Some(MediaType::Multipart),
-        b"application/json" | b"application/x-www-form-urlencoded" => {}
-        _ => return None,
-    }
-    let parameters = parameters
-        .strip_prefix(b";")
-        .unwrap_or(parameters)
-        .trim_ascii();
-    let utf8 = parameters.eq_ignore_ascii_case(b"charset=utf-8")
-        || parameters.eq_ignore_ascii_case(b"charset=\"utf-8\"");
-    if !parameters.is_empty() && !utf8 {
-        return None;
-    }
-    Some(if name == b"application/json" {
-        MediaType::Json
-    } else {
-        MediaType::Form
-    })
+/// True if `needle`, in lower case, stands anywhere in `text`, in any case.
+fn memmem_folded(text: &[u8], needle: &[u8]) -> bool {
+    text.windows(needle.len())
+        .any(|window| window.eq_ignore_ascii_case(needle))
 }

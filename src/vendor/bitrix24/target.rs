@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::model::{ApiVersion, Fault, Reason};
+use crate::model::{ApiVersion, Fault, OPERATION_NAME_CAP, Reason};
 
 /// A path that fits one of the documented shapes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,9 +77,11 @@ fn call(rest: &str) -> Option<Target<'_>> {
     })
 }
 
-/// Words of letters, digits and `_`, joined by single dots: no dot segment fits.
+/// Words of letters, digits and `_`, joined by single dots: no dot segment fits. A name that is longer than any is kept
+/// would be judged by its beginning.
 fn is_method(name: &str) -> bool {
     name != "api"
+        && name.len() <= OPERATION_NAME_CAP
         && name.split('.').all(|word| {
             !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         })

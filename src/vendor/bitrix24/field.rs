@@ -1,0 +1,50 @@
+//! Header fields that decide: the credential's and the body's type.
+
+use http::{HeaderMap, header};
+
+/// The token of `Bearer TOKEN`; the scheme in any case (RFC 9110 section 11.1), one blank.
+pub(super) fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(7)?;
+    let fits = !token.is_empty() && token.iter().all(|b| b.is_ascii_graphic() && *b != b',');
+    (scheme.eq_ignore_ascii_case(b"bearer ") && fits).then_some(token)
+}
+
+/// Media types that are read, or recognised.
+pub(super) enum MediaType {
+    Json,
+    Form,
+    Multipart,
+}
+
+/// The body's media type, where the portal and everybody else would agree on it.
+///
+/// The portal takes JSON for JSON only under exactly this name, cut at `;`; PHP folds the case of forms and cuts at
+/// `;`, `,` and blanks. Whatever is neither is read as a query string, whatever its type says.
+pub(super) fn media_type(headers: &HeaderMap) -> Option<MediaType> {
+    let mut values = headers.get_all(header::CONTENT_TYPE).into_iter();
+    let value = values.next()?.as_bytes();
+    if values.next().is_some() {
+        return None;
+    }
+    let cut = memchr::memchr(b';', value).unwrap_or(value.len());
+    let (name, parameters) = value.split_at_checked(cut)?;
+    match name {
+        b"multipart/form-data" => return Some(MediaType::Multipart),
+        b"application/json" | b"application/x-www-form-urlencoded" => {}
+        _ => return None,
+    }
+    let parameters = parameters
+        .strip_prefix(b";")
+        .unwrap_or(parameters)
+        .trim_ascii();
+    let utf8 = parameters.eq_ignore_ascii_case(b"charset=utf-8")
+        || parameters.eq_ignore_ascii_case(b"charset=\"utf-8\"");
+    if !parameters.is_empty() && !utf8 {
+        return None;
+    }
+    Some(if name == b"application/json" {
+        MediaType::Json
+    } else {
+        MediaType::Form
+    })
+}
