@@ -1,1 +1,121 @@
-fn main() {}
+//! What a call costs before it is forwarded: reading, identifying and deciding, with a million grants known.
+//!
+//! `cargo bench` prints the memory that a grant takes, then the times.
+
+use std::hint::black_box;
+use std::sync::OnceLock;
+
+use divan::Bencher;
+use divan::counter::BytesCount;
+use grantgate::catalogue::Catalogue;
+use grantgate::grants::{Declared, Grants};
+use grantgate::model::{CredentialRead, Decision, Grant, ScopeSet, Secret, TokenIdKey};
+use grantgate::policy::{self, Rules};
+use grantgate::vendor::{Head, Vendor};
+use http::{HeaderMap, HeaderValue, Method};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const GRANTS: u32 = 1_000_000;
+
+struct World {
+    catalogue: Catalogue,
+    grants: Grants,
+    key: TokenIdKey,
+    rules: Rules,
+}
+
+fn world() -> &'static World {
+    static WORLD: OnceLock<World> = OnceLock::new();
+    WORLD.get_or_init(|| {
+        let catalogue = Catalogue::parse(Vendor::Bitrix24.bundled_catalogue()).unwrap();
+        let key = TokenIdKey::new(b"a key for the benches alone");
+        let before = resident();
+        let declared = (0..GRANTS).map(|number| Declared {
+            token: key.identify(&Secret::new(token(number).into_bytes())),
+            scopes: ScopeSet::new(["crm", "user", "telephony"]),
+            user: Some(number.to_string().into()),
+            expires: Grant::NEVER,
+        });
+        let grants = Grants::new(declared, None, 0);
+        assert_eq!(grants.len(), 1_000_000);
+        println!("{} bytes a grant, with its user, of {GRANTS}", (resident() - before) / 1_000_000);
+        World { catalogue, grants, key, rules: Rules::default() }
+    })
+}
+
+fn token(number: u32) -> String {
+    format!("token-{number:032}")
+}
+
+/// Resident memory in bytes.
+fn resident() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+fn main() {
+    world();
+    divan::main();
+}
+
+/// Reads and decides one call; gives what the decision was.
+fn decide(verb: &Method, target: &str, headers: &HeaderMap, body: &[u8]) -> bool {
+    let world = world();
+    let head = Head { verb, target, headers, has_body: !body.is_empty() };
+    let mut reader = Vendor::Bitrix24.read(head, &world.catalogue);
+    if !body.is_empty() {
+        reader.feed(body);
+    }
+    let call = reader.finish();
+    let CredentialRead::One(credential) = &call.credential else { return false };
+    let known = world.grants.find(world.key.identify(&credential.secret));
+    let decision: Decision<'_> = policy::decide(&call, known.view(), &world.rules, 0);
+    decision.verdict.permitted
+}
+
+#[divan::bench]
+fn header_token(bencher: Bencher<'_, '_>) {
+    world();
+    bencher
+        .with_inputs(|| {
+            let mut headers = HeaderMap::new();
+            let value = format!("Bearer {}", token(fastrand::u32(..GRANTS)));
+            headers.insert("host", HeaderValue::from_static("portal.bitrix24.com"));
+            headers.insert("authorization", HeaderValue::try_from(value).unwrap());
+            headers
+        })
+        .bench_refs(|headers| assert!(decide(&Method::GET, "/rest/crm.deal.list?filter%5BID%5D=7", headers, b"")));
+}
+
+#[divan::bench]
+fn json_token(bencher: Bencher<'_, '_>) {
+    world();
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    bencher
+        .with_inputs(|| {
+            let token = token(fastrand::u32(..GRANTS));
+            format!(r#"{{"filter":{{"ID":7}},"select":["ID","TITLE"],"start":0,"auth":"{token}"}}"#)
+        })
+        .bench_refs(|body| assert!(decide(&Method::POST, "/rest/crm.deal.list.json", &headers, body.as_bytes())));
+}
+
+#[divan::bench]
+fn json_of_one_mebibyte(bencher: Bencher<'_, '_>) {
+    world();
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    let rows = r#"{"TITLE":"a deal of ordinary length","OPPORTUNITY":"1000.00","ID":4711},"#.repeat(14_000);
+    let body = format!(r#"{{"rows":[{}{{}}],"auth":"{}"}}"#, rows, token(1));
+    bencher
+        .counter(BytesCount::new(body.len()))
+        .bench(|| assert!(decide(&Method::POST, "/rest/crm.deal.list", &headers, black_box(body.as_bytes()))));
+}
+
+#[divan::bench]
+fn token_id(bencher: Bencher<'_, '_>) {
+    let secret = Secret::new(token(1).into_bytes());
+    bencher.bench(|| world().key.identify(black_box(&secret)));
+}

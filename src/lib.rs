@@ -1,4 +1,86 @@
-//! Grantgate.
+//! Grantgate is a reverse proxy that stands between an app and the REST API of Bitrix24. It knows which scopes each
+//! access token was granted and which scope each method needs. A call outside the grant is refused, or only logged; the
+//! rest is forwarded. Every verdict is written to an audit log first.
+//!
+//! # Life of a request
+//!
+//! [`proxy`] holds the whole path in one function; each step is one file named after it.
+//!
+//! 1. **snapshot**: the current generation of the configuration ([`snapshot`]).
+//! 2. **read**: the vendor's dialect ([`vendor`]) reads which credential and which operation; the body where the head
+//!    does not settle it. Two possible readings are an error, never a guess.
+//! 3. **identify**: credential → token id → grant ([`grants`]).
+//! 4. **decide**: [`policy::decide`] is pure and total: no I/O, no clock, no log.
+//! 5. **record**: the decision is in the journal ([`audit`]) before anything leaves.
+//! 6. **enforce**: mode × decision → a permission, which is a value, or a refusal in the vendor's own words.
+//! 7. **forward**: what is sent is what was decided, byte for byte ([`upstream`]). It takes only a permission.
+//! 8. **observe**: is the answer HTTP that an app can take, does it lead the app past the gate?
+//! 9. **respond**: the body streams; the completion record closes with its last byte, on every exit.
+//!
+//! # Lexicon
+//!
+//! | word | meaning |
+//! |---|---|
+//! | vendor | one API dialect: `bitrix24` |
+//! | gate | one configured entrance: a listener, a vendor, an upstream, its mode and rules |
+//! | operation | one vendor method as the catalogue names it; API version and name together are its key |
+//! | call | one HTTP request as the vendor would read it: a credential and one or more operations |
+//! | credential | where and what: an access token or a webhook's secret |
+//! | token id | keyed digest (HMAC-SHA-256, 128 bits) of a credential: the only form that is stored, logged or shown |
+//! | scope | one permission code as the vendor spells it |
+//! | grant | what one token may do: scopes, user, source, obtained, expires |
+//! | requirement | what an operation needs: any of several sets of scopes, each whole; no scope; or unlisted |
+//! | decision | permit or deny for the call, with a reason for each operation |
+//! | mode | what is done with a decision: `enforce`, `report`, `off` |
+//!
+//! # Settings, their defaults and why
+//!
+//! Paths are relative to the working directory. A token or key is `{ file = "…" }`, `{ env = "…" }` or, with a warning,
+//! a plain string. What is wrong with a configuration comes all at once, each with line, column and remedy.
+//!
+//! | setting | default | why |
+//! |---|---|---|
+//! | `state.dir` | `var` | journal, lock, key behind token ids; one process each |
+//! | `state.token_id_key` | made at first start | give it where several instances should name tokens alike |
+//! | `audit.guarantee` | `strict` | a decision survives the loss of power; `durable` survives the death of the process |
+//! | `audit.deadline_ms` | 2000 | long enough for a slow disk, short enough that a hung one is noticed |
+//! | `audit.on_audit_failure` | `forward` | watching does no harm; `block` where the log of `report` is evidence |
+//! | `admin.listen`, `admin.tls` | `127.0.0.1:9440` | metrics and health are not for everybody |
+//! | `catalogue_dir` | compiled in | `DIR/bitrix24/operations.tsv` and `scopes.tsv` replace what is known |
+//! | `gate.name`, `vendor`, `listen`, `upstream` | none | what only you can know; `upstream` is scheme and host |
+//! | `gate.mode` | `enforce` | start with `report` and look at `would_deny` |
+//! | `gate.unknown_token` | `refuse` | a token nobody knows gets nothing; `assume` suits most apps; `forward` only looks |
+//! | `gate.assumed_scopes` | none | with `assume`: what the app is registered with |
+//! | `gate.unlisted_operation` | `prefix` | refuses what the catalogue lacks; the vendor's prefix rule is not built yet, so today it does what `refuse` does |
+//! | `gate.redirects` | `refuse` | an SDK would follow to another host with the token, past the gate |
+//! | `gate.tls` | off | `{ cert = "…", key = "…" }` |
+//! | `gate.upstream_ca` | compiled-in roots | one more CA to trust |
+//! | `gate.allow_plain_upstream` | `false` | tokens do not travel in the clear, but to this machine |
+//! | `gate.connect` | resolve `upstream` | connect here instead, as a hosts file would |
+//! | `gate.hosts` | any | answer only for these `Host` values |
+//! | `gate.guarantee`, `gate.app` | those of `audit`, the gate's name | per gate |
+//! | `gate.grant.*` | none | `token`, `scopes`, `user`, `expires` (RFC 3339) |
+//! | `gate.rule.*` | none | `operations` with `effect = "refuse"` or `mode`; the first match decides |
+//! | `limits.inspected_body_mib` | 64 | the largest body that is read before the verdict |
+//! | `limits.inspected_total_mib` | 256 | all of them together; beyond it 503 |
+//! | `limits.head_kib`, `head_secs` | 64, 30 | a request's head; also how long an idle connection from an app is kept |
+//! | `limits.body_idle_secs`, `body_secs` | 30, 300 | between two pieces of a body, and for all of it |
+//! | `limits.connect_secs` | 5 | name, connection and TLS together |
+//! | `limits.first_byte_secs` | 75 | the vendor's own limit is 60 |
+//! | `limits.answer_idle_secs` | 60 | between two pieces of an answer, and for an app that takes none |
+//! | `limits.pool_idle_secs`, `pool_idle_connections` | 30, 256 | kept connections of a core to an upstream |
+//! | `limits.grace_secs` | 30 | for calls under way at the end |
+//!
+//! # Reasons
+//!
+//! [`model::Reason`] is the closed list that responses, records and metrics share; each has its remedy.
+//!
+//! # Tiers
+//!
+//! Modules use lower tiers and earlier ones of their own, never upward; a test reads the source and keeps it so:
+//! [`model`], [`clock`] · [`policy`], [`catalogue`] · [`vendor`] · [`telemetry`], [`tls`], [`store`], [`upstream`],
+//! [`audit`] · [`grants`] · [`snapshot`], [`proxy`] · [`admin`] · [`config`], [`app`], [`cli`], [`emulator`].
+
 pub mod admin;
 pub mod app;
 pub mod audit;

@@ -110,6 +110,12 @@ pub(super) fn read(section: &Section<'_, '_>, common: &Common<'_>) -> Option<Gat
         ("refuse", UnlistedOperation::Refuse),
         ("forward", UnlistedOperation::Forward),
     ];
+    if let Some(word) = section.string("unlisted_operation")
+        && word.value == "prefix"
+    {
+        let hint = "write \"refuse\" to say so, or leave the setting out";
+        section.warning_at(&word.span, "the prefix rule is not built yet: \"prefix\" does what \"refuse\" does", hint);
+    }
     let unlisted = section
         .choice("unlisted_operation", &unlisted, &[])
         .unwrap_or_default();
