@@ -40,8 +40,16 @@ fn world() -> &'static World {
         });
         let grants = Grants::new(declared, None, 0);
         assert_eq!(grants.len(), 1_000_000);
-        println!("{} bytes a grant, with its user, of {GRANTS}", (resident() - before) / 1_000_000);
-        World { catalogue, grants, key, rules: Rules::default() }
+        println!(
+            "{} bytes a grant, with its user, of {GRANTS}",
+            (resident() - before) / 1_000_000
+        );
+        World {
+            catalogue,
+            grants,
+            key,
+            rules: Rules::default(),
+        }
     })
 }
 
@@ -63,13 +71,20 @@ fn main() {
 /// Reads and decides one call; gives what the decision was.
 fn decide(verb: &Method, target: &str, headers: &HeaderMap, body: &[u8]) -> bool {
     let world = world();
-    let head = Head { verb, target, headers, has_body: !body.is_empty() };
+    let head = Head {
+        verb,
+        target,
+        headers,
+        has_body: !body.is_empty(),
+    };
     let mut reader = Vendor::Bitrix24.read(head, &world.catalogue);
     if !body.is_empty() {
         reader.feed(body);
     }
     let call = reader.finish();
-    let CredentialRead::One(credential) = &call.credential else { return false };
+    let CredentialRead::One(credential) = &call.credential else {
+        return false;
+    };
     let known = world.grants.find(world.key.identify(&credential.secret));
     let decision: Decision<'_> = policy::decide(&call, known.view(), &world.rules, 0);
     decision.verdict.permitted
@@ -86,7 +101,14 @@ fn header_token(bencher: Bencher<'_, '_>) {
             headers.insert("authorization", HeaderValue::try_from(value).unwrap());
             headers
         })
-        .bench_refs(|headers| assert!(decide(&Method::GET, "/rest/crm.deal.list?filter%5BID%5D=7", headers, b"")));
+        .bench_refs(|headers| {
+            assert!(decide(
+                &Method::GET,
+                "/rest/crm.deal.list?filter%5BID%5D=7",
+                headers,
+                b""
+            ))
+        });
 }
 
 #[divan::bench]
@@ -99,7 +121,14 @@ fn json_token(bencher: Bencher<'_, '_>) {
             let token = token(fastrand::u32(..GRANTS));
             format!(r#"{{"filter":{{"ID":7}},"select":["ID","TITLE"],"start":0,"auth":"{token}"}}"#)
         })
-        .bench_refs(|body| assert!(decide(&Method::POST, "/rest/crm.deal.list.json", &headers, body.as_bytes())));
+        .bench_refs(|body| {
+            assert!(decide(
+                &Method::POST,
+                "/rest/crm.deal.list.json",
+                &headers,
+                body.as_bytes()
+            ))
+        });
 }
 
 #[divan::bench]
@@ -107,11 +136,17 @@ fn json_of_one_mebibyte(bencher: Bencher<'_, '_>) {
     world();
     let mut headers = HeaderMap::new();
     headers.insert("content-type", HeaderValue::from_static("application/json"));
-    let rows = r#"{"TITLE":"a deal of ordinary length","OPPORTUNITY":"1000.00","ID":4711},"#.repeat(14_000);
+    let rows = r#"{"TITLE":"a deal of ordinary length","OPPORTUNITY":"1000.00","ID":4711},"#
+        .repeat(14_000);
     let body = format!(r#"{{"rows":[{}{{}}],"auth":"{}"}}"#, rows, token(1));
-    bencher
-        .counter(BytesCount::new(body.len()))
-        .bench(|| assert!(decide(&Method::POST, "/rest/crm.deal.list", &headers, black_box(body.as_bytes()))));
+    bencher.counter(BytesCount::new(body.len())).bench(|| {
+        assert!(decide(
+            &Method::POST,
+            "/rest/crm.deal.list",
+            &headers,
+            black_box(body.as_bytes())
+        ))
+    });
 }
 
 #[divan::bench]

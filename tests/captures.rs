@@ -245,7 +245,7 @@ fn what_is_not_built_is_refused_in_enforce_and_forwarded_in_report() {
     let lines = CAPTURES.iter().flat_map(|file| file.lines());
     let others: Vec<Value> = lines
         .map(|line| serde_json::from_str::<Value>(line).unwrap())
-        .filter(|line| capture_is_other(line))
+        .filter(capture_is_other)
         .collect();
     assert!(others.len() >= 8);
     for (mode, status, reached) in [("enforce", 403, 0), ("report", 200, 1)] {

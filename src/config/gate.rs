@@ -114,7 +114,11 @@ pub(super) fn read(section: &Section<'_, '_>, common: &Common<'_>) -> Option<Gat
         && word.value == "prefix"
     {
         let hint = "write \"refuse\" to say so, or leave the setting out";
-        section.warning_at(&word.span, "the prefix rule is not built yet: \"prefix\" does what \"refuse\" does", hint);
+        section.warning_at(
+            &word.span,
+            "the prefix rule is not built yet: \"prefix\" does what \"refuse\" does",
+            hint,
+        );
     }
     let unlisted = section
         .choice("unlisted_operation", &unlisted, &[])

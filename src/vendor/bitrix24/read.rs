@@ -192,7 +192,7 @@ impl<'r, 'c> Reader<'r, 'c> {
                     scanner.finish(&mut |found| self.parameter(&found, Location::Form));
                 }
                 Body::Json(scanner, true) if scanner.finish().is_err() => {
-                    self.unparseable(BODY_JSON)
+                    self.unparseable(BODY_JSON);
                 }
                 Body::Unread | Body::Json(..) => {}
             }
