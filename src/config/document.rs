@@ -63,18 +63,45 @@ impl<'t> Document<'t> {
             .then(|| Section::new(self, self.table.get_ref(), 0..0))
     }
 
-    /// Problems and warnings in the order of their places.
+    /// Problems and warnings in the order of their places. A warning that holds in many places is told once.
     pub(super) fn findings(&self, path: &Path, text: &str) -> (Vec<Notice>, Vec<Notice>) {
         let sorted = |findings: &RefCell<Vec<Finding>>| {
             let mut findings = findings.borrow().clone();
             findings.sort_by_key(|finding| finding.span.start);
             findings
+        };
+        let locate = |findings: Vec<Finding>| {
+            findings
                 .into_iter()
-                .map(|finding| finding.locate(path, text))
+                .map(|one| one.locate(path, text))
                 .collect()
         };
-        (sorted(&self.problems), sorted(&self.warnings))
+        (
+            locate(sorted(&self.problems)),
+            locate(told_once(sorted(&self.warnings))),
+        )
     }
+}
+
+/// The first finding of each message, with the number of the others.
+fn told_once(findings: Vec<Finding>) -> Vec<Finding> {
+    let mut first: Vec<(Finding, usize)> = Vec::new();
+    for finding in findings {
+        match first
+            .iter_mut()
+            .find(|(known, _)| known.message == finding.message)
+        {
+            Some((_, others)) => *others += 1,
+            None => first.push((finding, 0)),
+        }
+    }
+    let told = first.into_iter().map(|(mut finding, others)| {
+        if others > 0 {
+            finding.message = format!("{}, as in {others} more places", finding.message);
+        }
+        finding
+    });
+    told.collect()
 }
 
 impl<'d, 't> Section<'d, 't> {

@@ -43,7 +43,7 @@ pub(super) async fn forward(
     exchange.sending();
     match send(pool, request, limits.first_byte).await {
         Ok(Answer { response, lease }) => {
-            exchange.answered(&lease.peer);
+            exchange.answered(lease.peer());
             let (head, body) = response.into_parts();
             Forwarded {
                 exchange,

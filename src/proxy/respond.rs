@@ -2,7 +2,7 @@
 
 use std::future::Future as _;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -98,6 +98,7 @@ pub(super) fn pass(
         exchange: Some(exchange),
         patience: limits.answer_idle,
         timer: None,
+        broken_off: None,
     });
     Response::from_parts(head, body)
 }
@@ -264,6 +265,7 @@ pub struct Streaming {
     exchange: Option<Exchange>,
     patience: Duration,
     timer: Option<Pin<Box<Sleep>>>,
+    broken_off: Option<BrokenOff>,
 }
 
 /// The answer broke off: the connection to the app ends without the body's end, so that the app sees it.
@@ -290,8 +292,14 @@ impl Streaming {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if let Some(error) = self.broken_off.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        // The body waits for its connection, which is driven here and wakes this task itself.
+        let asleep = &mut Context::from_waker(Waker::noop());
+        let mut driven = false;
         loop {
-            match Pin::new(&mut self.body).poll_frame(cx) {
+            match Pin::new(&mut self.body).poll_frame(asleep) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.timer = None;
                     // Trailers are dropped, as those of requests are.
@@ -312,7 +320,16 @@ impl Streaming {
                 }
                 Poll::Ready(Some(Err(error))) => {
                     self.end(Outcome::Truncated);
-                    return Poll::Ready(Some(Err(BrokenOff::Upstream(error))));
+                    // What came before is flushed while this task is put off once: the app gets all that there was.
+                    self.broken_off = Some(BrokenOff::Upstream(error));
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Poll::Pending if !driven => {
+                    driven = true;
+                    if let Some(lease) = &mut self.lease {
+                        lease.drive(cx);
+                    }
                 }
                 Poll::Pending => {
                     let patience = self.patience;

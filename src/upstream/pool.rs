@@ -1,48 +1,46 @@
 //! Connections of one core to one upstream.
+//!
+//! A connection has no task of its own: whoever holds it drives it, while it sends, waits and reads. That saves two
+//! wake-ups a call. An idle one is looked at when it is taken.
 
+use std::fmt;
+use std::future::{Future as _, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::task::{Context, Waker};
+use std::time::Instant;
 
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
+use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::time::timeout;
 
 use super::{ConnectError, Settings};
+use crate::tls::Stream;
 
 /// The idle connections of one core to one upstream; the last one used is the first one taken.
 #[derive(Debug)]
-pub struct Pool<B> {
+pub struct Pool<B: Body + 'static> {
     settings: Arc<Settings>,
-    idle: Arc<Mutex<Vec<Idle<B>>>>,
-}
-
-#[derive(Debug)]
-struct Idle<B> {
-    sender: SendRequest<B>,
-    peer: Arc<str>,
-    since: Instant,
+    idle: Arc<Mutex<Vec<Link<B>>>>,
 }
 
 /// An answer's head, with its body still to come and the connection on which it comes.
 #[derive(Debug)]
-pub struct Answer<B> {
+pub struct Answer<B: Body + 'static> {
     /// The head, and the body as it arrives.
     pub response: Response<Incoming>,
-    /// To be given back once the body has been read to its end.
+    /// To be driven while the body is read, and given back once it has been read to its end.
     pub lease: Lease<B>,
 }
 
 /// A connection in use. Dropped, it is closed: only [`Lease::give_back`] keeps it.
 #[derive(Debug)]
-pub struct Lease<B> {
-    sender: SendRequest<B>,
-    /// The address that was contacted.
-    pub peer: Arc<str>,
-    idle: Arc<Mutex<Vec<Idle<B>>>>,
-    room: usize,
+pub struct Lease<B: Body + 'static> {
+    link: Link<B>,
+    idle: Arc<Mutex<Vec<Link<B>>>>,
+    settings: Arc<Settings>,
 }
 
 /// The upstream gave no answer.
@@ -61,8 +59,14 @@ pub enum SendError {
     },
 }
 
-/// How long a kept connection may take to be ready again.
-const SETTLING: Duration = Duration::from_millis(5);
+/// A connection, both its ends.
+struct Link<B: Body + 'static> {
+    sender: SendRequest<B>,
+    connection: Pin<Box<Connection<TokioIo<Stream>, B>>>,
+    ended: bool,
+    peer: Arc<str>,
+    since: Instant,
+}
 
 impl<B> Pool<B>
 where
@@ -78,11 +82,6 @@ where
         }
     }
 
-    /// Where the pool's connections go.
-    pub fn settings(&self) -> &Arc<Settings> {
-        &self.settings
-    }
-
     /// Sends a request and waits for the head of its answer.
     ///
     /// A kept connection that the upstream has closed meanwhile is passed over if not a byte was written to it; that
@@ -92,57 +91,39 @@ where
     /// If no connection can be made, or the answer does not come or is no HTTP.
     pub async fn send(&self, request: Request<B>) -> Result<Answer<B>, SendError> {
         let mut request = request;
-        while let Some(Idle {
-            mut sender, peer, ..
-        }) = self.take().await
-        {
-            match sender.try_send_request(request).await {
-                Ok(response) => {
-                    return Ok(Answer {
-                        response,
-                        lease: self.lease(sender, peer),
-                    });
-                }
+        while let Some(mut link) = self.take() {
+            match link.send(request).await {
+                Ok(response) => return Ok(self.answer(response, link)),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) => request = unsent,
-                    None => {
-                        return Err(SendError::Broken {
-                            source: error.into_error(),
-                            peer,
-                        });
-                    }
+                    None => return Err(link.broken(error.into_error())),
                 },
             }
         }
-        let (mut sender, peer) = self.open().await?;
-        match sender.send_request(request).await {
-            Ok(response) => Ok(Answer {
-                response,
-                lease: self.lease(sender, peer),
-            }),
-            Err(source) => Err(SendError::Broken { source, peer }),
+        let mut link = self.open().await?;
+        match link.send(request).await {
+            Ok(response) => Ok(self.answer(response, link)),
+            Err(error) => Err(link.broken(error.into_error())),
         }
     }
 
     /// A kept connection that is still open and ready.
-    async fn take(&self) -> Option<Idle<B>> {
+    fn take(&self) -> Option<Link<B>> {
         loop {
-            let mut idle = lock(&self.idle).pop()?;
-            if idle.sender.is_closed() || idle.since.elapsed() > self.settings.idle_timeout {
-                continue;
-            }
-            // A connection that was just given back is ready within a turn; one whose upload still runs is not.
-            if idle.sender.is_ready()
-                || matches!(timeout(SETTLING, idle.sender.ready()).await, Ok(Ok(())))
-            {
-                return Some(idle);
+            let mut link = lock(&self.idle).pop()?;
+            // Reads what has come meanwhile: an end, or bytes that nobody asked for, end it.
+            link.drive(&mut Context::from_waker(Waker::noop()));
+            let fresh = link.since.elapsed() <= self.settings.idle_timeout;
+            if fresh && !link.ended && link.sender.is_ready() {
+                return Some(link);
             }
         }
     }
 
-    async fn open(&self) -> Result<(SendRequest<B>, Arc<str>), SendError> {
+    async fn open(&self) -> Result<Link<B>, SendError> {
         let (stream, peer) = self.settings.connect().await?;
         let peer: Arc<str> = peer.to_string().into();
+        // A small message is written whole sooner than in parts.
         let handshake = http1::Builder::new()
             .writev(false)
             .handshake(TokioIo::new(stream))
@@ -151,32 +132,100 @@ where
             source,
             peer: Arc::clone(&peer),
         })?;
-        // How the connection ends is told to whoever waits for an answer on it.
-        tokio::spawn(async { _ = connection.await });
-        Ok((sender, peer))
+        Ok(Link {
+            sender,
+            connection: Box::pin(connection),
+            ended: false,
+            peer,
+            since: Instant::now(),
+        })
     }
 
-    fn lease(&self, sender: SendRequest<B>, peer: Arc<str>) -> Lease<B> {
-        Lease {
-            sender,
-            peer,
+    fn answer(&self, response: Response<Incoming>, link: Link<B>) -> Answer<B> {
+        let lease = Lease {
+            link,
             idle: Arc::clone(&self.idle),
-            room: self.settings.idle_connections,
+            settings: Arc::clone(&self.settings),
+        };
+        Answer { response, lease }
+    }
+}
+
+impl<B> Lease<B>
+where
+    B: Body + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// The address that was contacted.
+    pub const fn peer(&self) -> &Arc<str> {
+        &self.link.peer
+    }
+
+    /// Lets the connection read and write. The answer's body comes only while this is done.
+    pub fn drive(&mut self, cx: &mut Context<'_>) {
+        self.link.drive(cx);
+    }
+
+    /// Keeps the connection for the next call. Only after the answer's body was read to its end.
+    pub fn give_back(mut self) {
+        self.link.drive(&mut Context::from_waker(Waker::noop()));
+        if self.link.ended {
+            return;
+        }
+        self.link.since = Instant::now();
+        let mut idle = lock(&self.idle);
+        // The one that has been idle longest, if its time is over: they leave one by one as calls come.
+        if idle
+            .first()
+            .is_some_and(|oldest| oldest.since.elapsed() > self.settings.idle_timeout)
+        {
+            idle.remove(0);
+        }
+        if idle.len() < self.settings.idle_connections {
+            idle.push(self.link);
         }
     }
 }
 
-impl<B> Lease<B> {
-    /// Keeps the connection for the next call. Only after the answer's body was read to its end.
-    pub fn give_back(self) {
-        let mut idle = lock(&self.idle);
-        if !self.sender.is_closed() && idle.len() < self.room {
-            idle.push(Idle {
-                sender: self.sender,
-                peer: self.peer,
-                since: Instant::now(),
-            });
+impl<B> Link<B>
+where
+    B: Body + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        // How it ends is told to whoever waits for an answer on it.
+        self.ended = self.ended || self.connection.as_mut().poll(cx).is_ready();
+    }
+
+    async fn send(
+        &mut self,
+        request: Request<B>,
+    ) -> Result<Response<Incoming>, hyper::client::conn::TrySendError<Request<B>>> {
+        let mut sent = pin!(self.sender.try_send_request(request));
+        poll_fn(|cx| {
+            self.drive(cx);
+            // What the answer waits for is the connection, which wakes this task itself.
+            sent.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        })
+        .await
+    }
+
+    fn broken(&self, source: hyper::Error) -> SendError {
+        SendError::Broken {
+            source,
+            peer: Arc::clone(&self.peer),
         }
+    }
+}
+
+impl<B: Body + 'static> fmt::Debug for Link<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link")
+            .field("peer", &self.peer)
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
     }
 }
 
