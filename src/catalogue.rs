@@ -5,8 +5,9 @@
 
 mod text;
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
 
 pub use text::{CatalogueError, ScopeInfo};
 
@@ -27,7 +28,8 @@ pub struct CatalogueText<'t> {
 #[derive(Debug)]
 pub struct Catalogue {
     operations: Vec<Arc<Operation>>,
-    by_name: HashMap<(ApiVersion, Box<str>), u32>,
+    /// Fixed once read: a client chooses what is looked up, not what is in it.
+    by_name: FxHashMap<(ApiVersion, Box<str>), u32>,
     scopes: Vec<ScopeInfo>,
     version: String,
 }
@@ -40,7 +42,7 @@ impl Catalogue {
     pub fn parse(text: CatalogueText<'_>) -> Result<Self, CatalogueError> {
         let scopes = text::scopes(text.scopes)?;
         let operations = text::operations(text.operations, &scopes)?;
-        let mut by_name = HashMap::with_capacity(operations.len());
+        let mut by_name = FxHashMap::default();
         for operation in &operations {
             by_name.insert(
                 (

@@ -37,19 +37,19 @@ impl Timestamp {
         let (seconds, nanos) = (self.0 / 1_000_000_000, self.0 % 1_000_000_000);
         let (year, month, day) = civil_from_days(seconds / 86_400);
         let of_day = seconds % 86_400;
-        digits(out, year, 4);
+        digits::<4>(out, year);
         out.push(b'-');
-        digits(out, month, 2);
+        digits::<2>(out, month);
         out.push(b'-');
-        digits(out, day, 2);
+        digits::<2>(out, day);
         out.push(b'T');
-        digits(out, of_day / 3600, 2);
+        digits::<2>(out, of_day / 3600);
         out.push(b':');
-        digits(out, of_day / 60 % 60, 2);
+        digits::<2>(out, of_day / 60 % 60);
         out.push(b':');
-        digits(out, of_day % 60, 2);
+        digits::<2>(out, of_day % 60);
         out.push(b'.');
-        digits(out, nanos, 9);
+        digits::<9>(out, nanos);
         out.push(b'Z');
     }
 
@@ -85,11 +85,14 @@ const fn civil_from_days(days: u64) -> (u64, u64, u64) {
     (if month <= 2 { year + 1 } else { year }, month, day)
 }
 
-fn digits(out: &mut Vec<u8>, value: u64, width: u32) {
-    for place in (0..width).rev() {
-        let digit = value / 10_u64.pow(place) % 10;
-        out.push(b'0' + u8::try_from(digit).unwrap_or(0));
+/// Appends the last `WIDTH` decimal digits.
+fn digits<const WIDTH: usize>(out: &mut Vec<u8>, mut value: u64) {
+    let mut text = [b'0'; WIDTH];
+    for place in text.iter_mut().rev() {
+        *place += u8::try_from(value % 10).unwrap_or(0);
+        value /= 10;
     }
+    out.extend_from_slice(&text);
 }
 
 #[cfg(test)]

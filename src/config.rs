@@ -2,6 +2,7 @@
 
 mod document;
 mod gate;
+mod grant;
 mod place;
 mod report;
 mod secret;
@@ -11,7 +12,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use gate::{CatalogueSource, GateConfig, GrantConfig};
+pub use gate::{CatalogueSource, GateConfig};
+pub use grant::GrantConfig;
 pub use place::Upstream;
 pub use report::{ConfigError, Notice};
 

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use dashmap::DashMap;
+use rustc_hash::FxBuildHasher;
 
 use crate::model::{Grant, GrantSource, GrantView, ScopeSet, TokenId};
 
@@ -26,7 +27,8 @@ pub struct Declared {
 /// The grants of one gate.
 #[derive(Debug)]
 pub struct Grants {
-    known: DashMap<TokenId, Arc<Grant>>,
+    /// By token id, which is a keyed digest: nobody without the key can make two collide.
+    known: DashMap<TokenId, Arc<Grant>, FxBuildHasher>,
     assumed: Option<Arc<Grant>>,
 }
 
@@ -77,7 +79,7 @@ impl Grants {
                 scopes
             }
         };
-        let known = DashMap::new();
+        let known = DashMap::with_hasher(FxBuildHasher);
         for Declared {
             token,
             scopes,

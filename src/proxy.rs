@@ -12,6 +12,7 @@ mod record;
 mod respond;
 mod serve;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -58,16 +59,16 @@ pub async fn handle(
     core: Arc<Core>,
     connection: Arc<Connection>,
     request: Request<Incoming>,
-) -> respond::Answer {
+) -> Result<respond::Answer, Infallible> {
     let arrival = Arrival::now();
     let snapshot = core.snapshots.load_full();
     let Some(gate) = snapshot.gate(connection.gate) else {
-        return respond::gone();
+        return Ok(respond::gone());
     };
     let (head, body) = request.into_parts();
     let (call, body) = match read::read(gate, &snapshot.limits, &core.budget, &head, body).await {
         Ok(read) => read,
-        Err(unread) => return respond::unread(&core, gate, &connection, arrival, unread),
+        Err(unread) => return Ok(respond::unread(&core, gate, &connection, arrival, unread)),
     };
     let identity = identify::identify(gate, &call);
     let decision = policy::decide(&call, identity.view(), &gate.rules, arrival.time.as_secs());
@@ -86,7 +87,7 @@ pub async fn handle(
     let refusal = respond::Refusing::new(&call, &decision);
     // The credential is wiped before the request goes on.
     drop(call);
-    match enforce::enforce(&decision, recorded, head, body) {
+    Ok(match enforce::enforce(&decision, recorded, head, body) {
         Enforced::Permitted(permitted) => {
             let answer = forward::forward(&core, gate, &snapshot.limits, permitted, exchange).await;
             let observed = observe::observe(gate, &decision, answer);
@@ -95,5 +96,5 @@ pub async fn handle(
         Enforced::Refused(reason) => {
             respond::refuse(gate, &refusal, reason, exchange.refused(&decision, reason))
         }
-    }
+    })
 }

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::document::{Placed, Section, printable};
+use super::grant::{GrantConfig, grants};
 use super::place::{Upstream, leads_to, tls, upstream};
 use super::{GUARANTEES, LimitsSection};
 use crate::audit::Guarantee;
 use crate::catalogue::{Catalogue, CatalogueText};
-use crate::model::{Grant, Mode, Pattern, ScopeSet};
+use crate::model::{Mode, Pattern, ScopeSet};
 use crate::policy::{Effect, Rule, Rules, UnknownToken, UnlistedOperation};
 use crate::snapshot::Redirects;
 use crate::tls::Acceptor;
@@ -47,19 +48,6 @@ pub struct GateConfig {
     pub catalogue: Arc<Catalogue>,
     /// Where the catalogue comes from.
     pub catalogue_source: CatalogueSource,
-}
-
-/// A declared grant. The token is wiped once its id is known.
-#[derive(Debug)]
-pub struct GrantConfig {
-    /// The token's bytes.
-    pub token: crate::model::Secret<'static>,
-    /// Its scopes.
-    pub scopes: ScopeSet,
-    /// The vendor's user behind it.
-    pub user: Option<Box<str>>,
-    /// When it expires, in seconds since 1970; [`Grant::NEVER`] if it does not.
-    pub expires: u32,
 }
 
 /// Where a catalogue comes from.
@@ -288,58 +276,12 @@ fn catalogue(
     }
 }
 
-fn grants(section: &Section<'_, '_>, catalogue: Option<&Catalogue>) -> Option<Vec<GrantConfig>> {
-    let grants: Vec<Option<GrantConfig>> = section
-        .tables("grant")
-        .iter()
-        .map(|grant| self::grant(grant, catalogue))
-        .collect();
-    grants.into_iter().collect()
-}
-
-fn grant(section: &Section<'_, '_>, catalogue: Option<&Catalogue>) -> Option<GrantConfig> {
-    let token = section.secret("token");
-    if token.is_none() && !section.has("token") {
-        section.problem(
-            "`token` is missing",
-            "add token = { env = \"PORTAL_TOKEN\" } or { file = \"…\" }",
-        );
-    }
-    let scopes = section.strings("scopes");
-    if !section.has("scopes") {
-        section.problem(
-            "`scopes` is missing",
-            "list the token's scopes; [] for none",
-        );
-    }
-    if let Some(catalogue) = catalogue {
-        known_scopes(section, catalogue, &scopes);
-    }
-    let user = section.string("user").map(|user| user.value.into());
-    let expires = match section.string("expires") {
-        None => Grant::NEVER,
-        Some(text) => {
-            if let Ok(time) = text.value.parse::<jiff::Timestamp>() {
-                u32::try_from(time.as_second().max(0)).unwrap_or(Grant::NEVER)
-            } else {
-                let hint = "write a time as in RFC 3339: \"2027-01-31T12:00:00Z\"";
-                section.problem_at(&text.span, "`expires` is no time", hint);
-                Grant::NEVER
-            }
-        }
-    };
-    section.finish(&[]);
-    let token = crate::model::Secret::new(token?.value.into_bytes());
-    Some(GrantConfig {
-        token,
-        scopes: scopes.iter().map(|scope| scope.value).collect(),
-        user,
-        expires,
-    })
-}
-
 /// Warns of scope codes that the vendor is not known to have: a typing error opens nothing, and says nothing.
-fn known_scopes(section: &Section<'_, '_>, catalogue: &Catalogue, scopes: &[Placed<&str>]) {
+pub(super) fn known_scopes(
+    section: &Section<'_, '_>,
+    catalogue: &Catalogue,
+    scopes: &[Placed<&str>],
+) {
     for scope in scopes
         .iter()
         .filter(|scope| !catalogue.has_scope(scope.value))

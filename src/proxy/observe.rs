@@ -1,6 +1,6 @@
 //! Step 8: what the vendor's answer says, before it is passed on.
 
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use hyper::body::Incoming;
 
@@ -42,31 +42,19 @@ pub(super) fn observe(gate: &Gate, decision: &Decision<'_>, forwarded: Forwarded
 /// Takes out what was meant for the hop between upstream and gate. Lengths are the parser's: where both stood, it
 /// went by the chunks.
 fn end_hop(headers: &mut HeaderMap) {
+    let chunked = headers.contains_key(header::TRANSFER_ENCODING);
     let named = named_by_connection(headers);
-    if headers.contains_key(header::TRANSFER_ENCODING) {
-        headers.remove(header::CONTENT_LENGTH);
-    }
-    let hop = [
-        header::CONNECTION,
-        header::TRANSFER_ENCODING,
-        header::TRAILER,
-        header::UPGRADE,
-        header::TE,
-    ];
-    for name in hop.iter().chain(&named) {
+    let ends = |name: &HeaderName| match name.as_str() {
+        "connection" | "transfer-encoding" | "trailer" | "upgrade" | "te" | "keep-alive" => true,
+        // Only the gate speaks of its decisions.
+        "grantgate-decision" | "grantgate-reason" => true,
+        "content-length" => chunked,
+        name => name.starts_with("proxy-"),
+    };
+    let ending: Vec<HeaderName> = headers.keys().filter(|name| ends(name)).cloned().collect();
+    for name in ending.iter().chain(&named) {
         headers.remove(name);
     }
-    let ending: Vec<_> = headers
-        .keys()
-        .filter(|name| matches!(name.as_str(), "keep-alive") || name.as_str().starts_with("proxy-"))
-        .cloned()
-        .collect();
-    for name in ending {
-        headers.remove(name);
-    }
-    // Only the gate speaks of its decisions.
-    headers.remove("grantgate-decision");
-    headers.remove("grantgate-reason");
 }
 
 /// A redirect within the portal becomes a path, so that the app stays with the gate; one that leads elsewhere is

@@ -1,6 +1,5 @@
 //! Connections from apps: HTTP/1.1, one task each.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -34,9 +33,9 @@ pub async fn serve<S>(
     let connection = Arc::new(connection);
     let limits = core.snapshots.load().limits.clone();
     let (for_calls, for_service) = (Arc::clone(&core), Arc::clone(&connection));
+    // The future of a call is handed on as it is: a wrapper would copy it once more.
     let service = service_fn(move |request| {
-        let call = handle(Arc::clone(&for_calls), Arc::clone(&for_service), request);
-        async move { Ok::<_, Infallible>(call.await) }
+        handle(Arc::clone(&for_calls), Arc::clone(&for_service), request)
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -1,20 +1,19 @@
 //! The counts of calls: kept by each core for itself, added up when somebody looks.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
+use rustc_hash::FxHashMap;
 
 use crate::model::{DecisionWord, Reason};
 
 /// The calls that one core has decided on.
 #[derive(Debug, Default)]
-pub struct CallCounts(Mutex<HashMap<CallKey, u64, KeyHash>>);
-
-type KeyHash = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
+pub struct CallCounts(Mutex<FxHashMap<CallKey, u64>>);
 
 /// What calls are counted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -100,7 +100,8 @@ where
                 },
             }
         }
-        let mut link = self.open().await?;
+        // Boxed, since it is rare and large: each call would carry the room for it.
+        let mut link = Box::pin(self.open()).await?;
         match link.send(request).await {
             Ok(response) => Ok(self.answer(response, link)),
             Err(error) => Err(link.broken(error.into_error())),
