@@ -86,31 +86,16 @@ pub(super) fn read(section: &Section<'_, '_>, common: &Common<'_>) -> Option<Gat
         .required("name", "portal")
         .filter(|name| named(section, name));
     let vendors = Vendor::ALL.map(|vendor| (vendor.name(), vendor));
-    section.required("vendor", "bitrix24");
+    if !section.has("vendor") {
+        section.required("vendor", "bitrix24");
+    }
     let vendor = section.choice("vendor", &vendors, &["ringcentral", "livechat"]);
     let listen = section.address("listen", None);
     let tls = section.table("tls").map(|table| tls(&table));
     let upstream = upstream(section, common.limits);
     let mode = section.choice("mode", &MODES, &[]).unwrap_or_default();
     let (unknown_token, assumed) = unknown_token(section);
-    let unlisted = [
-        ("prefix", UnlistedOperation::Refuse),
-        ("refuse", UnlistedOperation::Refuse),
-        ("forward", UnlistedOperation::Forward),
-    ];
-    if let Some(word) = section.string("unlisted_operation")
-        && word.value == "prefix"
-    {
-        let hint = "write \"refuse\" to say so, or leave the setting out";
-        section.warning_at(
-            &word.span,
-            "the prefix rule is not built yet: \"prefix\" does what \"refuse\" does",
-            hint,
-        );
-    }
-    let unlisted = section
-        .choice("unlisted_operation", &unlisted, &[])
-        .unwrap_or_default();
+    let unlisted = unlisted_operation(section);
     let redirects = [("refuse", Redirects::Refuse), ("pass", Redirects::Pass)];
     let redirects = section
         .choice("redirects", &redirects, &[])
@@ -203,21 +188,38 @@ fn named(section: &Section<'_, '_>, name: &Placed<&str>) -> bool {
     named
 }
 
+/// What becomes of operations that the catalogue lacks; `prefix`, the default, is as `refuse` until it is built.
+fn unlisted_operation(section: &Section<'_, '_>) -> UnlistedOperation {
+    let words = [
+        ("prefix", None),
+        ("refuse", Some(UnlistedOperation::Refuse)),
+        ("forward", Some(UnlistedOperation::Forward)),
+    ];
+    let chosen = section.choice("unlisted_operation", &words, &[]);
+    if chosen == Some(None)
+        && let Some(word) = section.string("unlisted_operation")
+    {
+        let message = "the prefix rule is not built yet: \"prefix\" does what \"refuse\" does";
+        section.warning_at(
+            &word.span,
+            message,
+            "write \"refuse\" to say so, or leave the setting out",
+        );
+    }
+    chosen.flatten().unwrap_or_default()
+}
+
 type Assumed<'d> = Vec<Placed<&'d str>>;
 
 fn unknown_token<'d>(section: &Section<'d, '_>) -> (UnknownToken, Option<Assumed<'d>>) {
     let words = [
-        ("refuse", None),
-        ("assume", None),
-        ("forward", Some(UnknownToken::Forward)),
+        ("refuse", (UnknownToken::Refuse, false)),
+        ("assume", (UnknownToken::Refuse, true)),
+        ("forward", (UnknownToken::Forward, false)),
     ];
-    let setting = section
+    let (setting, assumes) = section
         .choice("unknown_token", &words, &["ask"])
-        .flatten()
         .unwrap_or_default();
-    let assumes = section
-        .string("unknown_token")
-        .is_some_and(|word| word.value == "assume");
     let scopes = section.strings("assumed_scopes");
     match (assumes, scopes.first()) {
         (true, None) => {

@@ -1,7 +1,7 @@
 //! Step 7: what is sent is what was decided.
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::future::Future;
 
 use http::header::{self, HeaderName, HeaderValue};
 
@@ -27,38 +27,52 @@ pub(super) struct Forwarded {
 
 /// Sends a permitted request: the target and body bytes as they were judged, the header fields less those that end
 /// here.
-pub(super) async fn forward(
+pub(super) fn forward(
     core: &Core,
     gate: &Gate,
     limits: &Limits,
     permitted: Permitted,
     mut exchange: Exchange,
-) -> Forwarded {
+) -> impl Future<Output = Forwarded> {
     let watching = permitted.watching;
     let mut request = permitted.into_request();
     rebuild(&mut request, gate, watching);
-    let Some(pool) = core.pools.get(usize::from(gate.index)) else {
-        return failed(exchange, Reason::Internal, Outcome::NotForwarded);
-    };
     exchange.sending();
-    match send(pool, request, limits.first_byte).await {
-        Ok(Answer { response, lease }) => {
-            exchange.answered(lease.peer());
-            let (head, body) = response.into_parts();
-            Forwarded {
-                exchange,
-                result: Ok((head, body, lease)),
+    // The request leaves before there is a future to keep it in: a call that waits for its answer is small.
+    let sent = core
+        .pools
+        .get(usize::from(gate.index))
+        .map(|pool| timeout(limits.first_byte, pool.send(request)));
+    async move {
+        let Some(sent) = sent else {
+            return failed(exchange, Reason::Internal, Outcome::NotForwarded);
+        };
+        match sent.await {
+            Ok(Ok(Answer { response, lease })) => {
+                exchange.answered(lease.peer());
+                let (head, body) = response.into_parts();
+                Forwarded {
+                    exchange,
+                    result: Ok((head, body, lease)),
+                }
             }
+            Ok(Err(error)) => unanswered(gate, exchange, error),
+            Err(_) => failed(exchange, Reason::UpstreamTimeout, Outcome::Timeout),
         }
-        Err(None) => failed(exchange, Reason::UpstreamTimeout, Outcome::Timeout),
-        Err(Some(SendError::Connect(ConnectError::Timeout))) => {
+    }
+}
+
+/// Says why there is no answer, and whether the call may have reached the vendor.
+fn unanswered(gate: &Gate, mut exchange: Exchange, error: SendError) -> Forwarded {
+    match error {
+        SendError::Connect(ConnectError::Timeout) => {
             failed(exchange, Reason::UpstreamTimeout, Outcome::NotForwarded)
         }
-        Err(Some(SendError::Connect(error))) => {
+        SendError::Connect(error) => {
             tracing::debug!(gate = gate.name, %error, "no connection");
             failed(exchange, Reason::UpstreamUnreachable, Outcome::NotForwarded)
         }
-        Err(Some(SendError::Broken { source, peer })) => {
+        SendError::Broken { source, peer } => {
             exchange.unanswered(&peer);
             if source.is_user() {
                 // The app broke its own body off.
@@ -71,17 +85,6 @@ pub(super) async fn forward(
             };
             failed(exchange, reason, Outcome::Reset)
         }
-    }
-}
-
-async fn send(
-    pool: &crate::upstream::Pool<CallBody>,
-    request: Request<CallBody>,
-    first_byte: Duration,
-) -> Result<Answer<CallBody>, Option<SendError>> {
-    match timeout(first_byte, pool.send(request)).await {
-        Ok(sent) => sent.map_err(Some),
-        Err(_) => Err(None),
     }
 }
 

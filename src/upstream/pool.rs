@@ -4,7 +4,7 @@
 //! wake-ups a call. An idle one is looked at when it is taken.
 
 use std::fmt;
-use std::future::{Future as _, poll_fn};
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
@@ -89,20 +89,33 @@ where
     ///
     /// # Errors
     /// If no connection can be made, or the answer does not come or is no HTTP.
-    pub async fn send(&self, request: Request<B>) -> Result<Answer<B>, SendError> {
-        let mut request = request;
-        while let Some(mut link) = self.take() {
-            match link.send(request).await {
-                Ok(response) => return Ok(self.answer(response, link)),
+    pub fn send(&self, request: Request<B>) -> impl Future<Output = Result<Answer<B>, SendError>> {
+        // The request is on its way before the future is made: what waits for the answer stays small. A new
+        // connection is boxed, since it is rare and large.
+        let begun = match self.take() {
+            Some(mut link) => Ok((link.sender.try_send_request(request), link)),
+            None => Err(Box::pin(self.send_anew(request))),
+        };
+        async move {
+            let (sent, mut link) = match begun {
+                Ok(begun) => begun,
+                Err(anew) => return anew.await,
+            };
+            match link.settle(sent).await {
+                Ok(response) => Ok(self.answer(response, link)),
                 Err(mut error) => match error.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(link.broken(error.into_error())),
+                    Some(unsent) => Box::pin(self.send_anew(unsent)).await,
+                    None => Err(link.broken(error.into_error())),
                 },
             }
         }
-        // Boxed, since it is rare and large: each call would carry the room for it.
-        let mut link = Box::pin(self.open()).await?;
-        match link.send(request).await {
+    }
+
+    /// Sends on a connection of its own.
+    async fn send_anew(&self, request: Request<B>) -> Result<Answer<B>, SendError> {
+        let mut link = self.open().await?;
+        let sent = link.sender.try_send_request(request);
+        match link.settle(sent).await {
             Ok(response) => Ok(self.answer(response, link)),
             Err(error) => Err(link.broken(error.into_error())),
         }
@@ -200,11 +213,9 @@ where
         self.ended = self.ended || self.connection.as_mut().poll(cx).is_ready();
     }
 
-    async fn send(
-        &mut self,
-        request: Request<B>,
-    ) -> Result<Response<Incoming>, hyper::client::conn::TrySendError<Request<B>>> {
-        let mut sent = pin!(self.sender.try_send_request(request));
+    /// Drives the connection until an answer's head has come for what was sent on it.
+    async fn settle<T>(&mut self, sent: impl Future<Output = T>) -> T {
+        let mut sent = pin!(sent);
         poll_fn(|cx| {
             self.drive(cx);
             // What the answer waits for is the connection, which wakes this task itself.
