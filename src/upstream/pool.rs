@@ -90,10 +90,10 @@ where
     /// # Errors
     /// If no connection can be made, or the answer does not come or is no HTTP.
     pub fn send(&self, request: Request<B>) -> impl Future<Output = Result<Answer<B>, SendError>> {
-        // The request is on its way before the future is made: what waits for the answer stays small. A new
-        // connection is boxed, since it is rare and large.
+        // The request is on its way before the future is made. What waits is boxed: it has room for a request that
+        // comes back unsent, which every move of a call's future would copy.
         let begun = match self.take() {
-            Some(mut link) => Ok((link.sender.try_send_request(request), link)),
+            Some(mut link) => Ok((Box::pin(link.sender.try_send_request(request)), link)),
             None => Err(Box::pin(self.send_anew(request))),
         };
         async move {
