@@ -90,7 +90,7 @@ fn decide(verb: &Method, target: &str, headers: &HeaderMap, body: &[u8]) -> bool
     decision.verdict.permitted
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = 100, sample_size = 1000)]
 fn header_token(bencher: Bencher<'_, '_>) {
     world();
     bencher
@@ -111,7 +111,7 @@ fn header_token(bencher: Bencher<'_, '_>) {
         });
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = 100, sample_size = 1000)]
 fn json_token(bencher: Bencher<'_, '_>) {
     world();
     let mut headers = HeaderMap::new();

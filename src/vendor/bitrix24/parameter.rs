@@ -36,12 +36,22 @@ pub(super) fn named(name: &[u8]) -> Option<Parameter> {
     }
 }
 
+/// The letters with which names that decide begin.
+const FIRST_LETTERS: &[u8] = b"acmltsS";
+
 /// The longest name that decides, with room to see that a name is longer.
 const LONGEST: usize = 32;
 
 /// Reads a name as PHP does (`php_register_variable_ex`): percent-decoded, leading blanks cut, ended by NUL, with `.`,
 /// blank and an unmatched `[` as `_`, and everything from a matched `[` an array index.
 pub(super) fn classify(raw: &[u8]) -> Classified {
+    // A letter or digit at the beginning is the name's own in every reading.
+    if raw
+        .first()
+        .is_some_and(|first| first.is_ascii_alphanumeric() && !FIRST_LETTERS.contains(first))
+    {
+        return Classified::Other;
+    }
     if raw.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_') {
         return named(raw).map_or(Classified::Other, Classified::Plain);
     }
@@ -97,6 +107,45 @@ pub(super) fn hex(digit: u8) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_name_that_decides_begins_with_another_letter() {
+        for name in [
+            "auth",
+            "access_token",
+            "aplogin",
+            "ap",
+            "sessid",
+            "call_auth_id",
+            "livechat_x",
+            "method",
+            "token",
+        ] {
+            assert!(
+                matches!(classify(name.as_bytes()), Classified::Plain(_)),
+                "{name}"
+            );
+        }
+        for first in (b'0'..=b'z')
+            .filter(u8::is_ascii_alphanumeric)
+            .filter(|b| !FIRST_LETTERS.contains(b))
+        {
+            for tail in [
+                "uth",
+                "ccess_token",
+                "plogin",
+                "p",
+                "essid",
+                "ethod",
+                "oken",
+                "all_auth_id",
+                "ivechat_x",
+            ] {
+                let name = [&[first], tail.as_bytes()].concat();
+                assert_eq!(named(&name), None, "{name:?}");
+            }
+        }
+    }
 
     #[test]
     fn php_spellings_of_a_deciding_name_are_recognised() {

@@ -115,7 +115,7 @@ impl<'r, 'c> Reader<'r, 'c> {
             scanner.feed(query.as_bytes(), &mut note);
             scanner.finish(&mut note);
         }
-        if memmem_folded(head.target.as_bytes(), b"404;http") {
+        if has_error_mark(head.target.as_bytes()) {
             reader.note(ERROR_PAGE);
         }
         if reader.is_preflight(head) {
@@ -380,8 +380,13 @@ impl<'r, 'c> Reader<'r, 'c> {
     }
 }
 
-/// True if `needle`, in lower case, stands anywhere in `text`, in any case.
-fn memmem_folded(text: &[u8], needle: &[u8]) -> bool {
-    text.windows(needle.len())
-        .any(|window| window.eq_ignore_ascii_case(needle))
+/// True if `404;http` stands anywhere in the target, in any case.
+fn has_error_mark(target: &[u8]) -> bool {
+    memchr::memchr_iter(b';', target).any(|at| {
+        let (before, after) = target.split_at(at);
+        before.ends_with(b"404")
+            && after
+                .get(1..5)
+                .is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"http"))
+    })
 }

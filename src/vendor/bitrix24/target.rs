@@ -67,9 +67,19 @@ fn call(rest: &str) -> Option<Target<'_>> {
         (None, None) => (last, false),
     };
     // Another spelling of the suffix would be part of the name here and perhaps not there.
-    let lower_ends =
-        |suffix: &str| method.len() > suffix.len() && method.to_ascii_lowercase().ends_with(suffix);
-    (is_method(method) && !lower_ends(".json") && !lower_ends(".xml")).then_some(Target {
+    let ends = |suffix: &[u8]| {
+        let tail = method
+            .as_bytes()
+            .last_chunk::<5>()
+            .map_or(method.as_bytes(), |tail| tail);
+        tail.len() >= suffix.len()
+            && tail
+                .iter()
+                .rev()
+                .zip(suffix.iter().rev())
+                .all(|(a, b)| a.eq_ignore_ascii_case(b))
+    };
+    (is_method(method) && !ends(b".json") && !ends(b".xml")).then_some(Target {
         version,
         webhook,
         method,
@@ -80,11 +90,19 @@ fn call(rest: &str) -> Option<Target<'_>> {
 /// Words of letters, digits and `_`, joined by single dots: no dot segment fits. A name that is longer than any is kept
 /// would be judged by its beginning.
 fn is_method(name: &str) -> bool {
-    name != "api"
-        && name.len() <= OPERATION_NAME_CAP
-        && name.split('.').all(|word| {
-            !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-        })
+    let mut in_word = false;
+    let words = name.bytes().all(|byte| match byte {
+        b'.' => std::mem::replace(&mut in_word, false),
+        b'_' => {
+            in_word = true;
+            true
+        }
+        byte => {
+            in_word = true;
+            byte.is_ascii_alphanumeric()
+        }
+    });
+    words && in_word && name != "api" && name.len() <= OPERATION_NAME_CAP
 }
 
 /// `USER_ID/SECRET`: the user is a number or a login, the secret letters and digits.
