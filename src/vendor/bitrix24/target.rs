@@ -140,10 +140,24 @@ pub(in crate::vendor) fn redact_path(path: &str) -> Cow<'_, str> {
         Path::Call(Target {
             webhook: Some(webhook),
             ..
-        }) => Cow::Owned(path.replacen(webhook, "***/***", 1)),
+        }) => Cow::Owned(without(path, webhook)),
         Path::Call(_) => Cow::Borrowed(path),
         Path::Elsewhere | Path::Unclear(_) => Cow::Borrowed(""),
     }
+}
+
+/// The path with the webhook's own two segments replaced, which stand before the last one: the same letters may stand
+/// elsewhere too.
+fn without(path: &str, webhook: &str) -> String {
+    let (whole, slash) = path
+        .strip_suffix('/')
+        .map_or((path, ""), |whole| (whole, "/"));
+    let split = whole
+        .rsplit_once('/')
+        .and_then(|(before, method)| Some((before.strip_suffix(webhook)?, method)));
+    split.map_or_else(String::new, |(before, method)| {
+        format!("{before}***/***/{method}{slash}")
+    })
 }
 
 #[cfg(test)]
@@ -261,6 +275,7 @@ mod tests {
             redact_path("/rest/1/s3cret/profile.json"),
             "/rest/***/***/profile.json"
         );
+        assert_eq!(redact_path("/rest/t/t/t/"), "/rest/***/***/t/");
         assert_eq!(redact_path("/rest/profile"), "/rest/profile");
         assert_eq!(redact_path("/rest/1/s3cret/"), "");
         assert_eq!(redact_path("/elsewhere/1/s3cret/"), "");
