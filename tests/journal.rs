@@ -86,26 +86,25 @@ fn a_call_leaves_a_decision_and_a_completion_that_say_everything() {
     assert_eq!(deny["token"]["ref"].as_str().unwrap().len(), 32);
     assert_eq!(deny["grant"]["source"], "config");
     let ends = gate.records_of("call.completion");
-    assert_eq!(
-        (&ends[0]["event_group"], &ends[0]["outcome"]),
-        (&deny["event_group"], &"not_forwarded".into())
-    );
-    assert_eq!(
-        (
-            &ends[0]["response"]["status"],
-            &ends[0]["response"]["origin"]
-        ),
-        (&403.into(), &"gate".into())
-    );
-    assert_eq!(
-        (&ends[1]["outcome"], &ends[1]["response"]["origin"]),
-        (&"ok".into(), &"vendor".into())
-    );
-    assert_eq!(ends[1]["response"]["bytes"], allowed.body.len());
-    assert_eq!(ends[1]["destination"], portal.address);
+    // Completions hold nobody up: two cores may hand theirs over in either order.
+    let end_of = |decision: &serde_json::Value| {
+        ends.iter()
+            .find(|end| end["event_group"] == decision["event_group"])
+            .expect("every decision has its completion")
+    };
+    assert_eq!(ends.len(), 2);
+    let refusal = end_of(deny);
+    assert_eq!(refusal["outcome"], "not_forwarded");
+    assert_eq!(refusal["response"]["status"], 403);
+    assert_eq!(refusal["response"]["origin"], "gate");
+    let answer = end_of(&decisions[1]);
+    assert_eq!(answer["outcome"], "ok");
+    assert_eq!(answer["response"]["origin"], "vendor");
+    assert_eq!(answer["response"]["bytes"], allowed.body.len());
+    assert_eq!(answer["destination"], portal.address);
     assert!(
-        ends[1]["response"]["latency_us"].as_u64().unwrap()
-            <= ends[1]["duration_us"].as_u64().unwrap()
+        answer["response"]["latency_us"].as_u64().unwrap()
+            <= answer["duration_us"].as_u64().unwrap()
     );
     assert_eq!(verify(&gate.state_dir()).0, 0);
 }
