@@ -5,15 +5,15 @@
 
 mod text;
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use hashbrown::HashTable;
+use rustc_hash::FxHasher;
 
 pub use text::{CatalogueError, ScopeInfo};
 
-use crate::model::{
-    ApiVersion, OPERATION_NAME_CAP, Operation, Pattern, Requirement, ScopeSet, edit_distance,
-};
+use crate::model::{ApiVersion, Operation, Pattern, Requirement, ScopeSet, edit_distance};
 
 /// The text of a catalogue before it is read: two tables in the format that their first lines explain.
 #[derive(Debug, Clone, Copy)]
@@ -28,8 +28,8 @@ pub struct CatalogueText<'t> {
 #[derive(Debug)]
 pub struct Catalogue {
     operations: Vec<Arc<Operation>>,
-    /// Fixed once read: a client chooses what is looked up, not what is in it.
-    by_name: FxHashMap<(ApiVersion, Box<str>), u32>,
+    /// By folded name. Fixed once read: a client chooses what is looked up, not what is in it.
+    by_name: HashTable<Arc<Operation>>,
     scopes: Vec<ScopeInfo>,
     version: String,
 }
@@ -42,19 +42,17 @@ impl Catalogue {
     pub fn parse(text: CatalogueText<'_>) -> Result<Self, CatalogueError> {
         let scopes = text::scopes(text.scopes)?;
         let operations = text::operations(text.operations, &scopes)?;
-        let mut by_name = FxHashMap::default();
+        let operations: Vec<Arc<Operation>> = operations.into_iter().map(Arc::new).collect();
+        let mut by_name = HashTable::with_capacity(operations.len());
         for operation in &operations {
-            by_name.insert(
-                (
-                    operation.version,
-                    operation.name.to_ascii_lowercase().into_boxed_str(),
-                ),
-                operation.index,
-            );
+            let hash = folded_hash(operation.version, &operation.name);
+            by_name.insert_unique(hash, Arc::clone(operation), |one| {
+                folded_hash(one.version, &one.name)
+            });
         }
         let version = text::digest(text);
         Ok(Self {
-            operations: operations.into_iter().map(Arc::new).collect(),
+            operations,
             by_name,
             scopes,
             version,
@@ -63,13 +61,12 @@ impl Catalogue {
 
     /// The operation with this version and name; ASCII case is folded, as Bitrix24 folds it.
     pub fn find(&self, version: ApiVersion, name: &str) -> Option<&Operation> {
-        // A name is folded on the stack: the look-up is on the path of every call.
-        let mut folded = [0_u8; 2 * OPERATION_NAME_CAP];
-        let folded = folded.get_mut(..name.len())?;
-        folded.copy_from_slice(name.as_bytes());
-        folded.make_ascii_lowercase();
-        let key: &dyn Key = &(version, std::str::from_utf8(folded).ok()?);
-        self.by_name.get(key).and_then(|index| self.get(*index))
+        let hash = folded_hash(version, name);
+        let is_it =
+            |one: &&Arc<Operation>| one.version == version && one.name.eq_ignore_ascii_case(name);
+        self.by_name
+            .find(hash, |one| is_it(&one))
+            .map(AsRef::as_ref)
     }
 
     /// The operation at a position.
@@ -175,39 +172,23 @@ pub fn describe(requirement: &Requirement) -> String {
     }
 }
 
-/// Lets a borrowed pair find an owned one: `HashMap` cannot borrow half of a tuple by itself.
-trait Key {
-    fn parts(&self) -> (ApiVersion, &str);
-}
-
-impl Key for (ApiVersion, Box<str>) {
-    fn parts(&self) -> (ApiVersion, &str) {
-        (self.0, &self.1)
+/// A hash that is the same for names that differ only by ASCII case: eight bytes at a time, each with its case bit set.
+/// Names that differ otherwise may share it; the look-up compares.
+fn folded_hash(version: ApiVersion, name: &str) -> u64 {
+    const CASE_BITS: u64 = 0x2020_2020_2020_2020;
+    let mut hasher = FxHasher::default();
+    version.hash(&mut hasher);
+    let bytes = name.as_bytes();
+    hasher.write_usize(bytes.len());
+    if let Some(end) = bytes.last_chunk::<8>() {
+        // The last word overlaps the one before it, so that no byte is looked at alone.
+        for word in bytes.as_chunks::<8>().0.iter().chain([end]) {
+            hasher.write_u64(u64::from_le_bytes(*word) | CASE_BITS);
+        }
+    } else {
+        for byte in bytes {
+            hasher.write_u8(byte.to_ascii_lowercase());
+        }
     }
-}
-
-impl Key for (ApiVersion, &str) {
-    fn parts(&self) -> (ApiVersion, &str) {
-        (self.0, self.1)
-    }
-}
-
-impl std::hash::Hash for dyn Key + '_ {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.parts().hash(state);
-    }
-}
-
-impl PartialEq for dyn Key + '_ {
-    fn eq(&self, other: &Self) -> bool {
-        self.parts() == other.parts()
-    }
-}
-
-impl Eq for dyn Key + '_ {}
-
-impl<'k> std::borrow::Borrow<dyn Key + 'k> for (ApiVersion, Box<str>) {
-    fn borrow(&self) -> &(dyn Key + 'k) {
-        self
-    }
+    hasher.finish()
 }

@@ -34,7 +34,7 @@ pub struct Head<'r> {
 #[derive(Debug)]
 pub enum Reader<'r, 'c> {
     /// Reads as a Bitrix24 portal does.
-    Bitrix24(Box<bitrix24::Reader<'r, 'c>>),
+    Bitrix24(bitrix24::Reader<'r, 'c>),
 }
 
 /// A refusal to be put into the vendor's words.
@@ -92,7 +92,7 @@ impl Vendor {
     /// Begins to read a request.
     pub fn read<'r, 'c>(self, head: Head<'r>, catalogue: &'c Catalogue) -> Reader<'r, 'c> {
         match self {
-            Self::Bitrix24 => Reader::Bitrix24(Box::new(bitrix24::Reader::new(head, catalogue))),
+            Self::Bitrix24 => Reader::Bitrix24(bitrix24::Reader::new(head, catalogue)),
         }
     }
 
