@@ -149,7 +149,7 @@ where
                     (
                         gate.name.as_str(),
                         gate.vendor.name(),
-                        gate.rules.mode.as_str(),
+                        gate.rules.settings.mode.as_str(),
                         gate.destination.as_str(),
                     )
                 })

@@ -13,6 +13,7 @@ mod outbox;
 mod read;
 mod record;
 mod recovery;
+mod request;
 mod verify;
 mod writer;
 
@@ -26,9 +27,9 @@ pub use outbox::{JournalUnavailable, Outbox, OutboxTask, Receipt};
 pub use read::{Segment, SegmentError, segments};
 pub use record::{
     CallFacts, CompletionRecord, DecisionRecord, GateText, OperationText, Origin, RejectionRecord,
-    RequestFacts,
 };
 pub use recovery::Recovery;
+pub use request::RequestFacts;
 pub use verify::{Finding, Summary, verify};
 pub use writer::{Journal, JournalError};
 

@@ -3,6 +3,7 @@
 //! The knowledge lies in `config/catalogue/` as text that people review, and is compiled in. One look-up answers
 //! what an operation needs.
 
+mod choices;
 mod text;
 
 use std::hash::{Hash, Hasher};
@@ -11,7 +12,8 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 use rustc_hash::FxHasher;
 
-pub use text::{CatalogueError, ScopeInfo};
+use choices::{Choices, Prefixes};
+pub use text::{CatalogueError, ChoiceRow, ScopeInfo};
 
 use crate::model::{ApiVersion, Operation, Pattern, Requirement, ScopeSet, edit_distance};
 
@@ -22,6 +24,10 @@ pub struct CatalogueText<'t> {
     pub operations: &'t str,
     /// `scopes.tsv`: one line a scope code.
     pub scopes: &'t str,
+    /// `choices.tsv`: one line a value that a need hangs on; empty where the vendor has none.
+    pub choices: &'t str,
+    /// `prefixes.tsv`: the vendor's rule for names that no table has; empty where it has none.
+    pub prefixes: &'t str,
 }
 
 /// The operations and scope codes of one vendor.
@@ -30,6 +36,9 @@ pub struct Catalogue {
     operations: Vec<Arc<Operation>>,
     /// By folded name. Fixed once read: a client chooses what is looked up, not what is in it.
     by_name: HashTable<Arc<Operation>>,
+    choices: Choices,
+    choice_rows: Vec<ChoiceRow>,
+    prefixes: Prefixes,
     scopes: Vec<ScopeInfo>,
     version: String,
 }
@@ -50,10 +59,17 @@ impl Catalogue {
                 folded_hash(one.version, &one.name)
             });
         }
+        let codes: Vec<&str> = scopes.iter().map(|info| info.code.as_ref()).collect();
+        let choice_rows = text::choices(text.choices, &scopes)?;
+        let prefixes = Prefixes::new(text::prefixes(text.prefixes, &scopes)?, &codes);
+        let choices = Choices::new(operations.iter().map(AsRef::as_ref), &choice_rows, &codes);
         let version = text::digest(text);
         Ok(Self {
             operations,
             by_name,
+            choices,
+            choice_rows,
+            prefixes,
             scopes,
             version,
         })
@@ -67,6 +83,30 @@ impl Catalogue {
         self.by_name
             .find(hash, |one| is_it(&one))
             .map(AsRef::as_ref)
+    }
+
+    /// What an operation whose need hangs on a parameter asks for with this value, or without one; `None` where that
+    /// is not known.
+    pub fn choose(&self, operation: &Operation, value: Option<&str>) -> Option<&Requirement> {
+        self.choices.find(operation.index, value)
+    }
+
+    /// Every value that a need hangs on, sorted by parameter and value.
+    pub fn choices(&self) -> &[ChoiceRow] {
+        &self.choice_rows
+    }
+
+    /// What the vendor's own rule for names asks for where no table has the name: assumed, not documented. A name of
+    /// another version of the API is not taken for one of this.
+    pub fn assume(&self, version: ApiVersion, name: &str) -> Option<&Requirement> {
+        let other = match version {
+            ApiVersion::V2 => ApiVersion::V3,
+            ApiVersion::V3 => return None,
+        };
+        if self.find(other, name).is_some() {
+            return None;
+        }
+        self.prefixes.find(name)
     }
 
     /// The operation at a position.
@@ -160,7 +200,14 @@ pub fn describe(requirement: &Requirement) -> String {
         Requirement::Conditional(alternatives) => alternatives
             .iter()
             .map(|one| {
-                let rest = format!("the scope chosen by {}", one.parameter);
+                let Some(name) = one.name() else {
+                    return describe_set(&one.scopes);
+                };
+                let rest = if one.is_optional() {
+                    format!("what `{name}` asks for, where the call has one")
+                } else {
+                    format!("what `{name}` of the call asks for")
+                };
                 if one.scopes.is_empty() {
                     rest
                 } else {

@@ -3,6 +3,7 @@
 //! Standard terms of RFC 6749, 6750 and NIST SP 800-162; the lexicon in the crate's documentation has one line for
 //! each. Nothing here reads, waits, logs or knows a vendor.
 
+mod batch;
 mod call;
 mod credential;
 mod decision;
@@ -12,7 +13,10 @@ mod pattern;
 mod reason;
 mod scope;
 
-pub use call::{ApiVersion, Asked, Call, Fault, Inspected, NotBuilt, OPERATION_NAME_CAP, cap_name};
+pub use batch::{Batch, Layout, Member};
+pub use call::{
+    AnswerShape, ApiVersion, Asked, Call, Fault, Inspected, OPERATION_NAME_CAP, cap_name,
+};
 pub use credential::{
     Credential, CredentialKind, CredentialRead, Location, Secret, TokenId, TokenIdKey,
 };

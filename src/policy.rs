@@ -3,44 +3,24 @@
 //! [`decide`] is the one place where a call is permitted or refused. `serve`, `explain` and the tests use the same
 //! function.
 
+mod settings;
+
+pub use settings::{BatchPolicy, Settings, SignedLinks, UnknownToken, UnlistedOperation};
+
 use crate::model::{
-    ApiVersion, Asked, Call, CredentialRead, Decision, Grant, GrantView, Mode, Operation, Pattern,
-    Reason, Requirement, ScopeSet, Verdict,
+    ApiVersion, Asked, Batch, Call, CredentialRead, Decision, Grant, GrantView, Mode, Operation,
+    Pattern, Reason, Requirement, ScopeSet, Verdict,
 };
 
 /// What a gate asks beside the vendor's scopes: its mode, its rules and what becomes of the unknown.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rules {
-    /// What is done with decisions, unless a rule says otherwise.
-    pub mode: Mode,
-    /// What a token without a known grant gets.
-    pub unknown_token: UnknownToken,
-    /// What becomes of operations that the catalogue does not have.
-    pub unlisted_operation: UnlistedOperation,
+    /// Mode, and what becomes of the unknown.
+    pub settings: Settings,
     /// Narrower than the grant; the first that matches decides.
     rules: Vec<Rule>,
     /// For each operation of the catalogue the position of its rule; empty without rules.
     of_operation: Vec<Option<u16>>,
-}
-
-/// What a token without a known grant gets. `assume` is not among them: it makes every token known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum UnknownToken {
-    /// Nothing, operations without a scope included.
-    #[default]
-    Refuse,
-    /// Its calls are forwarded; the record says `token_unknown`.
-    Forward,
-}
-
-/// What becomes of operations that the catalogue does not have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum UnlistedOperation {
-    /// Refused.
-    #[default]
-    Refuse,
-    /// Forwarded; the record says `operation_unlisted`.
-    Forward,
 }
 
 /// One rule of a gate.
@@ -71,17 +51,86 @@ pub fn decide<'c>(
     rules: &Rules,
     now: u32,
 ) -> Decision<'c> {
-    let children: Vec<Verdict<'c>> = call
+    let mut verdict = judge(call, &call.operation, grant, rules, now);
+    let Some(batch) = &call.batch else {
+        return Decision {
+            verdict,
+            children: Vec::new(),
+        };
+    };
+    let mut children: Vec<Verdict<'c>> = batch
         .members
         .iter()
-        .map(|member| judge(call, member, grant, rules, now))
+        .map(|member| judge(call, &member.asked, grant, rules, now))
         .collect();
-    let mut verdict = judge(call, &call.operation, grant, rules, now);
-    if verdict.permitted && children.iter().any(|child| !child.permitted) {
-        verdict.permitted = false;
-        verdict.reason = Reason::BatchMemberDenied;
+    if call.fault.is_none() && (verdict.permitted || verdict.mode != Mode::Enforce) {
+        hold_back(batch, &mut children);
+        judge_batch(batch, &children, rules.settings.batch, &mut verdict);
     }
     Decision { verdict, children }
+}
+
+/// Holds back what hangs on a refused member: whatever refers to its answer, and with `halt` whatever comes after it.
+fn hold_back(batch: &Batch<'_>, children: &mut [Verdict<'_>]) {
+    let refuse = |child: &mut Verdict<'_>| {
+        child.permitted = false;
+        child.reason = Reason::BatchMemberDenied;
+        child.mode = Mode::Enforce;
+        child.missing.clear();
+    };
+    if batch.halt
+        && let Some(first) = children.iter().position(Verdict::holds_back)
+    {
+        children
+            .iter_mut()
+            .skip(first + 1)
+            .filter(|child| !child.holds_back())
+            .for_each(refuse);
+    }
+    // A reference to what was just held back holds back in turn: each round holds back one member more, or is the last.
+    loop {
+        let held: Vec<bool> = children.iter().map(Verdict::holds_back).collect();
+        let refers = |refers: &[u16]| {
+            refers
+                .iter()
+                .any(|position| held.get(usize::from(*position)) == Some(&true))
+        };
+        let more = children
+            .iter_mut()
+            .zip(&batch.members)
+            .filter(|(child, member)| !child.holds_back() && refers(&member.refers))
+            .map(|(child, _)| refuse(child))
+            .count();
+        if more == 0 {
+            return;
+        }
+    }
+}
+
+/// What becomes of a batch as a whole.
+fn judge_batch(
+    batch: &Batch<'_>,
+    children: &[Verdict<'_>],
+    policy: BatchPolicy,
+    verdict: &mut Verdict<'_>,
+) {
+    if children.iter().all(|child| child.permitted) {
+        return;
+    }
+    if verdict.permitted || verdict.reason == Reason::BatchMemberDenied {
+        verdict.reason = Reason::BatchMemberDenied;
+    }
+    let held = children.iter().filter(|child| child.holds_back()).count();
+    if held == 0 {
+        // Watched only: the whole batch goes on.
+        verdict.permitted = verdict.permitted && verdict.mode == Mode::Enforce;
+        return;
+    }
+    // A member that is refused is refused, whatever the mode of the rest.
+    verdict.mode = Mode::Enforce;
+    verdict.reason = Reason::BatchMemberDenied;
+    verdict.permitted =
+        held < children.len() && batch.layout.is_some() && policy == BatchPolicy::Split;
 }
 
 /// The verdict on one operation of a call.
@@ -103,12 +152,12 @@ fn judge<'c>(
         }
         // What was not read is not known to be what the rule speaks of: it does not loosen the gate.
         Some(Effect::Mode(mode))
-            if call.fault.is_none() && !matches!(asked, Asked::NotBuilt { .. }) =>
+            if call.fault.is_none() && !matches!(asked, Asked::Closed { .. }) =>
         {
             mode
         }
-        Some(Effect::Mode(mode)) => stricter(mode, rules.mode),
-        Some(Effect::Refuse) | None => rules.mode,
+        Some(Effect::Mode(mode)) => stricter(mode, rules.settings.mode),
+        Some(Effect::Refuse) | None => rules.settings.mode,
     };
     let mut missing = Vec::new();
     let (permitted, reason) = verdict(call, asked, grant, rules, effect, now, &mut missing);
@@ -135,35 +184,39 @@ fn verdict<'c>(
         return (false, fault.reason);
     }
     match asked {
-        Asked::Preflight => return (true, Reason::NoScopeNeeded),
-        // What cannot be read is never forwarded by a setting: its credential may be unread as well.
-        Asked::NotBuilt { .. } => return (false, Reason::OperationUnlisted),
-        Asked::Listed(_) | Asked::Unlisted { .. } | Asked::Unparsed => {}
+        // The token endpoint asks for client credentials itself; a preflight carries none.
+        Asked::Preflight | Asked::TokenTraffic(_) => return (true, Reason::NoScopeNeeded),
+        // What is closed is never forwarded by a setting.
+        Asked::Closed { .. } => return (false, Reason::OperationUnlisted),
+        Asked::Listed(_) | Asked::Chosen { .. } | Asked::Unlisted { .. } | Asked::Unparsed => {}
     }
     if matches!(call.credential, CredentialRead::Missing) {
-        return (false, Reason::CredentialMissing);
+        let opens = call.signed && rules.settings.signed_links == SignedLinks::Forward;
+        let refused = effect == Some(Effect::Refuse);
+        return match (opens, refused) {
+            (true, true) => (false, Reason::RuleRefused),
+            (opens, _) => (opens, Reason::CredentialMissing),
+        };
     }
     let known = match identity(grant, now) {
         Ok(known) => known,
-        Err(Reason::TokenUnknown) if rules.unknown_token == UnknownToken::Forward => None,
+        Err(Reason::TokenUnknown) if rules.settings.unknown_token == UnknownToken::Forward => None,
         Err(reason) => return (false, reason),
     };
     if effect == Some(Effect::Refuse) {
         return (false, Reason::RuleRefused);
     }
-    let requirement = match asked {
-        Asked::Listed(operation) => &operation.requirement,
-        Asked::Unlisted { .. } if rules.unlisted_operation == UnlistedOperation::Forward => {
-            return (true, Reason::OperationUnlisted);
-        }
-        Asked::Unlisted { .. } | Asked::NotBuilt { .. } | Asked::Unparsed | Asked::Preflight => {
-            return (false, Reason::OperationUnlisted);
-        }
+    let assumed = matches!(asked, Asked::Unlisted { .. });
+    let usable = |need: &&Requirement| {
+        !matches!(need, Requirement::Unknown | Requirement::Conditional(_))
+            && (!assumed || rules.settings.unlisted_operation == UnlistedOperation::Prefix)
+    };
+    let Some(requirement) = asked.need().filter(usable) else {
+        let forward = rules.settings.unlisted_operation == UnlistedOperation::Forward
+            && !matches!(asked, Asked::Unparsed);
+        return (forward, Reason::OperationUnlisted);
     };
     match (requirement, known) {
-        (Requirement::Unknown | Requirement::Conditional(_), _) => {
-            (false, Reason::OperationUnlisted)
-        }
         (_, None) => (true, Reason::TokenUnknown),
         (Requirement::NoScope, Some(_)) => (true, Reason::NoScopeNeeded),
         (Requirement::AnyOf(sets), Some(grant)) => {
@@ -172,6 +225,9 @@ fn verdict<'c>(
             }
             *missing = fewest_missing(sets, &grant.scopes);
             (false, Reason::ScopeMissing)
+        }
+        (Requirement::Unknown | Requirement::Conditional(_), _) => {
+            (false, Reason::OperationUnlisted)
         }
     }
 }
@@ -206,16 +262,12 @@ impl Rules {
     ///
     /// `operations` must be all of the catalogue, in its order.
     pub fn new<'c>(
-        mode: Mode,
-        unknown_token: UnknownToken,
-        unlisted_operation: UnlistedOperation,
+        settings: Settings,
         rules: Vec<Rule>,
         operations: impl Iterator<Item = &'c Operation>,
     ) -> Self {
         let mut compiled = Self {
-            mode,
-            unknown_token,
-            unlisted_operation,
+            settings,
             rules,
             of_operation: Vec::new(),
         };
@@ -233,11 +285,14 @@ impl Rules {
             return (None, None);
         }
         let position = match asked {
-            Asked::Listed(operation) => usize::try_from(operation.index)
-                .ok()
-                .and_then(|index| *self.of_operation.get(index)?),
+            Asked::Listed(operation) | Asked::Chosen { operation, .. } => {
+                usize::try_from(operation.index)
+                    .ok()
+                    .and_then(|index| *self.of_operation.get(index)?)
+            }
             Asked::Unlisted { .. }
-            | Asked::NotBuilt { .. }
+            | Asked::Closed { .. }
+            | Asked::TokenTraffic(_)
             | Asked::Preflight
             | Asked::Unparsed => self.search(asked.version(), asked.name()),
         };
@@ -249,8 +304,7 @@ impl Rules {
     fn search(&self, version: ApiVersion, name: &str) -> Option<u16> {
         let versioned = format!("{}:{name}", version.as_str());
         let speaks = |rule: &Rule| {
-            let loosens =
-                matches!(rule.effect, Effect::Mode(mode) if stricter(mode, self.mode) != mode);
+            let loosens = matches!(rule.effect, Effect::Mode(mode) if stricter(mode, self.settings.mode) != mode);
             // A bare name is one of the usual version; a rule that loosens opens no other one beside it.
             let bare = version == ApiVersion::V2 || !loosens;
             rule.operations
@@ -270,9 +324,9 @@ const fn stricter(one: Mode, other: Mode) -> Mode {
     }
 }
 
-/// The sets of scopes that would satisfy an operation, for records and answers; empty where none would.
-pub fn required(operation: &Operation) -> &[ScopeSet] {
-    match &operation.requirement {
+/// The sets of scopes that would satisfy a requirement, for records and answers; empty where none would.
+pub fn required(requirement: &Requirement) -> &[ScopeSet] {
+    match requirement {
         Requirement::AnyOf(sets) => sets,
         Requirement::NoScope | Requirement::Conditional(_) | Requirement::Unknown => &[],
     }

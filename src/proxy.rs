@@ -1,10 +1,12 @@
 //! The path of a request. [`handle`] is the whole of it; each step is one file.
 
+mod answer;
 mod body;
 mod enforce;
 mod exchange;
 mod forward;
 pub mod framing;
+mod held;
 mod identify;
 mod observe;
 mod read;
@@ -20,11 +22,13 @@ use arc_swap::ArcSwap;
 use http::Request;
 use hyper::body::Incoming;
 
-pub use body::{Budget, CallBody};
-pub use respond::AnswerBody;
+pub use answer::AnswerBody;
+pub use body::{BodyError, CallBody};
+pub use held::Budget;
 pub use serve::{Connection, serve};
 
 use crate::audit::Outbox;
+use crate::model::Reason;
 use crate::policy;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{CallCounts, GateMetrics, Metrics};
@@ -85,16 +89,25 @@ pub async fn handle(
     );
     let recorded = recording.settled(&decision, gate).await;
     let refusal = respond::Refusing::new(&call, &decision);
+    let divided = enforce::divide(gate, &call, &decision, &head, arrival.time);
     // The credential is wiped before the request goes on.
     drop(call);
-    Ok(match enforce::enforce(&decision, recorded, head, body) {
-        Enforced::Permitted(permitted) => {
-            let answer = forward::forward(&core, gate, &snapshot.limits, permitted, exchange).await;
-            let observed = observe::observe(gate, &decision, answer);
-            respond::pass(&core, gate, &snapshot.limits, &refusal, observed)
-        }
-        Enforced::Refused(reason) => {
-            respond::refuse(gate, &refusal, reason, exchange.refused(&decision, reason))
-        }
-    })
+    Ok(
+        match enforce::enforce(&decision, recorded, head, body, divided) {
+            Enforced::Permitted(mut permitted) => {
+                let splicer = permitted.take_splicer();
+                let answer =
+                    forward::forward(&core, gate, &snapshot.limits, permitted, exchange).await;
+                let observed = observe::observe(gate, &decision, answer);
+                respond::pass(&core, gate, &snapshot.limits, &refusal, observed, splicer)
+            }
+            Enforced::Refused(reason) => {
+                respond::refuse(gate, &refusal, reason, exchange.refused(&decision, reason))
+            }
+            Enforced::Answered(answer) => {
+                let exchange = exchange.refused(&decision, Reason::BatchMemberDenied);
+                respond::answer(gate, answer, Reason::BatchMemberDenied, exchange)
+            }
+        },
+    )
 }

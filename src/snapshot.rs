@@ -132,7 +132,11 @@ impl Gate {
             .catalogue
             .operations()
             .map(|operation| {
-                OperationText::new(parts.vendor.name(), operation, policy::required(operation))
+                OperationText::new(
+                    parts.vendor.name(),
+                    operation,
+                    policy::required(&operation.requirement),
+                )
             })
             .collect();
         Self {

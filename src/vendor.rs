@@ -5,10 +5,16 @@
 
 pub mod bitrix24;
 
+use std::ops::Range;
+
+use bytes::Bytes;
 use http::{HeaderMap, Method};
 
 use crate::catalogue::{Catalogue, CatalogueText};
-use crate::model::{ApiVersion, Call, CredentialKind, Fault, Reason};
+use crate::clock::Timestamp;
+use crate::model::{
+    AnswerShape, ApiVersion, Batch, Call, CredentialKind, Fault, Layout, Reason, Verdict,
+};
 
 /// One API dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,6 +54,8 @@ pub struct Refusal<'d> {
     pub missing: &'d [&'d str],
     /// The version of the API that the request addressed.
     pub version: ApiVersion,
+    /// The shape in which the app expects an answer.
+    pub answer: AnswerShape,
     /// What the credential is; `None` without one.
     pub credential: Option<CredentialKind>,
 }
@@ -61,6 +69,77 @@ pub struct NativeAnswer {
     pub content_type: &'static str,
     /// The body.
     pub body: String,
+}
+
+/// A change to the bytes of a body or a query: what stands at `at` becomes `with`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// The bytes that go, from the beginning of the body or query.
+    pub at: Range<u64>,
+    /// What comes in their place.
+    pub with: Bytes,
+}
+
+/// What goes on of a batch with refused members.
+#[derive(Debug)]
+pub struct Division {
+    /// The target that remains, where the members stand in it.
+    pub target: Option<String>,
+    /// What changes in the body, in order.
+    pub body: Vec<Edit>,
+    /// Puts the refused members into the answer.
+    pub splicer: Splicer,
+}
+
+/// Makes the answer to a divided batch whole again, while it streams by.
+#[derive(Debug)]
+pub enum Splicer {
+    /// As a Bitrix24 portal answers.
+    Bitrix24(bitrix24::Splicer),
+}
+
+/// Looks at a body that is passed on before it was read to its end.
+pub enum Watch {
+    /// A signed upload to a Bitrix24 portal.
+    Bitrix24(bitrix24::Watch),
+}
+
+impl Watch {
+    /// Looks at the next bytes.
+    ///
+    /// # Errors
+    /// The body says something that would have had to be judged.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        match self {
+            Self::Bitrix24(watch) => watch.feed(bytes),
+        }
+    }
+
+    /// Looks at the end.
+    ///
+    /// # Errors
+    /// The body is not whole.
+    pub fn finish(&self) -> Result<(), Fault> {
+        match self {
+            Self::Bitrix24(watch) => watch.finish(),
+        }
+    }
+}
+
+impl Splicer {
+    /// Takes the next piece of the answer; gives what goes on to the app, which may be nothing yet.
+    pub fn feed(&mut self, piece: Bytes) -> Bytes {
+        match self {
+            Self::Bitrix24(splicer) => splicer.feed(piece),
+        }
+    }
+
+    /// Ends the answer: what is still held.
+    pub fn finish(&mut self) -> Bytes {
+        match self {
+            Self::Bitrix24(splicer) => splicer.finish(),
+        }
+    }
 }
 
 impl Vendor {
@@ -85,6 +164,8 @@ impl Vendor {
             Self::Bitrix24 => CatalogueText {
                 operations: include_str!("../config/catalogue/bitrix24/operations.tsv"),
                 scopes: include_str!("../config/catalogue/bitrix24/scopes.tsv"),
+                choices: include_str!("../config/catalogue/bitrix24/choices.tsv"),
+                prefixes: include_str!("../config/catalogue/bitrix24/prefixes.tsv"),
             },
         }
     }
@@ -103,6 +184,35 @@ impl Vendor {
         }
     }
 
+    /// Takes the members of a batch that are held back out of its request. `target` is the request's own. The batch must
+    /// have a layout.
+    pub fn divide(self, target: &str, batch: &Batch<'_>, children: &[Verdict<'_>]) -> Division {
+        let (edits, splicer) = match self {
+            Self::Bitrix24 => (
+                bitrix24::edits(batch, children),
+                Splicer::Bitrix24(bitrix24::Splicer::new(batch, children)),
+            ),
+        };
+        let in_query = batch.layout == Some(Layout::Query);
+        Division {
+            target: in_query.then(|| edited_query(target, &edits)),
+            body: if in_query { Vec::new() } else { edits },
+            splicer,
+        }
+    }
+
+    /// The vendor's answer to a batch of which no member is left.
+    pub fn answer_for_none(
+        self,
+        batch: &Batch<'_>,
+        children: &[Verdict<'_>],
+        now: Timestamp,
+    ) -> NativeAnswer {
+        match self {
+            Self::Bitrix24 => bitrix24::nothing_left(batch, children, now),
+        }
+    }
+
     /// The `Access-Control-Allow-Origin` that the vendor sends, for refusals that a browser app must be able to read.
     pub const fn allow_origin(self) -> Option<&'static str> {
         match self {
@@ -114,6 +224,17 @@ impl Vendor {
     pub const fn is_ambient_credential(self, name: &str) -> bool {
         match self {
             Self::Bitrix24 => matches!(name.as_bytes(), b"cookie" | b"x-bitrix-csrf-token"),
+        }
+    }
+
+    /// The code that a granted scope stands for: Bitrix24 also writes `scope[field:field]` for one that REST 3.0 limits
+    /// to fields, which is the vendor's to check.
+    pub fn scope_code(self, granted: &str) -> &str {
+        match self {
+            Self::Bitrix24 => match granted.split_once('[') {
+                Some((code, fields)) if fields.ends_with(']') => code,
+                _ => granted,
+            },
         }
     }
 
@@ -133,11 +254,34 @@ impl Vendor {
     }
 }
 
+/// The target with its query edited.
+fn edited_query(target: &str, edits: &[Edit]) -> String {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let mut edited = format!("{path}?");
+    let mut from = 0;
+    let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+    for Edit { at, with } in edits {
+        edited.push_str(query.get(from..place(at.start)).unwrap_or_default());
+        edited.push_str(std::str::from_utf8(with).unwrap_or_default());
+        from = place(at.end);
+    }
+    edited.push_str(query.get(from..).unwrap_or_default());
+    edited
+}
+
 impl Reader<'_, '_> {
     /// True if the verdict needs the body.
     pub fn wants_body(&self) -> bool {
         match self {
             Self::Bitrix24(reader) => reader.wants_body(),
+        }
+    }
+
+    /// What looks at the body while it is passed on, for a call that is decided without it. The reader then wants no
+    /// body.
+    pub fn watch(&mut self) -> Option<Watch> {
+        match self {
+            Self::Bitrix24(reader) => reader.watch().map(Watch::Bitrix24),
         }
     }
 

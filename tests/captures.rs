@@ -1,4 +1,4 @@
-//! What real client libraries send: every single v2 call arrives as it was sent, is read as it was meant, and is
+//! What real client libraries send: every call and batch arrives as it was sent, is read as it was meant, and is
 //! refused exactly where a scope that it needs is taken away.
 
 mod support;
@@ -28,7 +28,10 @@ const REWRITTEN: [&str; 5] = [
 ];
 
 struct Capture {
+    version: ApiVersion,
     operation: String,
+    /// Keys and methods of a batch's commands.
+    commands: Vec<(String, String)>,
     target: String,
     method: String,
     location: Option<&'static str>,
@@ -37,7 +40,7 @@ struct Capture {
     body: String,
 }
 
-/// The single v2 calls among the captures.
+/// The calls and batches among the captures, of both versions of the API.
 fn captures() -> Vec<Capture> {
     let lines = CAPTURES.iter().flat_map(|file| file.lines());
     lines
@@ -49,7 +52,7 @@ fn captures() -> Vec<Capture> {
 fn capture(line: &Value) -> Option<Capture> {
     let parsed = &line["parsed"];
     let operation = parsed["op"].as_str().unwrap();
-    if parsed["api"] != "v2" || operation.eq_ignore_ascii_case("batch") {
+    if parsed["grant"] != Value::Null {
         return None;
     }
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -76,8 +79,18 @@ fn capture(line: &Value) -> Option<Capture> {
         "path:webhook" => Some("path"),
         other => panic!("an unknown place: {other}"),
     };
+    let commands = parsed["commands"].as_array().unwrap().iter();
+    let commands = commands
+        .map(|command| (text(&command[0]), text(&command[1])))
+        .collect();
     Some(Capture {
+        version: if parsed["api"] == "v3" {
+            ApiVersion::V3
+        } else {
+            ApiVersion::V2
+        },
         operation: operation.to_owned(),
+        commands,
         target,
         method,
         location,
@@ -141,7 +154,7 @@ fn every_call_arrives_unchanged_with_all_scopes() {
             .with(&format!("mode = \"{mode}\""))
             .start();
         let captures = captures();
-        assert_eq!(captures.len(), 24, "single calls among the captures");
+        assert_eq!(captures.len(), 38, "calls and batches among the captures");
         for capture in &captures {
             let answer = send(&gate, capture);
             assert_eq!(
@@ -158,7 +171,7 @@ fn every_call_arrives_unchanged_with_all_scopes() {
         }
         assert_eq!(gate.stop().code(), Some(0));
         for (capture, record) in captures.iter().zip(gate.records_of("call.decision")) {
-            let operation = catalogue.find(ApiVersion::V2, &capture.operation).unwrap();
+            let operation = catalogue.find(capture.version, &capture.operation).unwrap();
             assert_eq!(
                 record["operation"].as_str(),
                 Some(operation.name.as_ref()),
@@ -175,24 +188,25 @@ fn every_call_arrives_unchanged_with_all_scopes() {
     }
 }
 
+/// True if a token with these scopes may call the operation.
+fn opens(catalogue: &Catalogue, version: ApiVersion, name: &str, held: &ScopeSet) -> bool {
+    match &catalogue.find(version, name).unwrap().requirement {
+        Requirement::NoScope => true,
+        Requirement::AnyOf(sets) => sets.iter().any(|one| held.covers(one)),
+        Requirement::Conditional(_) | Requirement::Unknown => false,
+    }
+}
+
 #[test]
-fn with_a_scope_taken_away_exactly_the_calls_that_need_it_are_refused() {
+fn with_a_scope_taken_away_exactly_what_needs_it_is_refused() {
     let catalogue = catalogue();
     let all: BTreeSet<&str> = catalogue
         .scopes()
         .iter()
         .map(|info| info.code.as_ref())
         .collect();
-    let captures = captures();
-    let needs = |capture: &Capture| -> Requirement {
-        catalogue
-            .find(ApiVersion::V2, &capture.operation)
-            .unwrap()
-            .requirement
-            .clone()
-    };
-    let mut refused_ever = 0;
-    for taken in ["crm", "telephony", "task", "user"] {
+    let (mut refused, mut divided) = (0, 0);
+    for taken in ["crm", "telephony", "task", "user", "tasks", "main"] {
         let held: Vec<&str> = all
             .iter()
             .copied()
@@ -201,112 +215,80 @@ fn with_a_scope_taken_away_exactly_the_calls_that_need_it_are_refused() {
         let set: ScopeSet = held.iter().copied().collect();
         let portal = Portal::start();
         let gate = granted(Setup::before(&portal.address), &held).start();
-        for capture in &captures {
-            let open = match needs(capture) {
-                Requirement::NoScope => true,
-                Requirement::AnyOf(sets) => sets.iter().any(|one| set.covers(one)),
-                Requirement::Conditional(_) | Requirement::Unknown => false,
-            };
+        for capture in &captures() {
+            let name = format!("{} without {taken}", capture.target);
+            let open = |operation: &str| opens(&catalogue, capture.version, operation, &set);
             let answer = send(&gate, capture);
             let received = portal.take();
-            if open {
-                assert_eq!(
-                    (answer.status, received.len()),
-                    (200, 1),
-                    "{} without {taken}",
-                    capture.target
-                );
+            let kept: Vec<&str> = capture
+                .commands
+                .iter()
+                .filter(|(_, method)| open(method))
+                .map(|(key, _)| key.as_str())
+                .collect();
+            let whole = open(&capture.operation) && kept.len() == capture.commands.len();
+            if whole {
+                assert_eq!((answer.status, received.len()), (200, 1), "{name}");
                 continue;
             }
-            refused_ever += 1;
-            assert_eq!(
-                (answer.status, received.len()),
-                (403, 0),
-                "{} without {taken}",
-                capture.target
-            );
-            assert_eq!(answer.json()["error"], "insufficient_scope");
-            assert!(
-                answer.json()["error_description"]
-                    .as_str()
-                    .unwrap()
-                    .contains(taken)
-            );
-            assert_eq!(answer.reason(), "scope_missing");
+            if !kept.is_empty() && capture.version == ApiVersion::V2 {
+                divided += 1;
+                assert_eq!((answer.status, received.len()), (200, 1), "{name}");
+                assert_eq!(commands(&received[0]), kept, "{name}");
+                assert_eq!(received[0].header("accept-encoding"), Some("identity"));
+                continue;
+            }
+            assert_eq!(received.len(), 0, "{name}");
+            if !capture.commands.is_empty() && capture.version == ApiVersion::V2 {
+                assert_eq!(
+                    (answer.status, answer.reason()),
+                    (200, "batch_member_denied")
+                );
+                let errors = answer.json()["result"]["result_error"].clone();
+                let halts =
+                    capture.body.contains("\"halt\":1") || capture.body.contains("\"halt\": true");
+                let said = if halts { 1 } else { capture.commands.len() };
+                assert_eq!(entries(&errors), said, "{name}: {errors}");
+                continue;
+            }
+            refused += 1;
+            assert_eq!(answer.status, 403, "{name}");
+            let body = answer.json();
+            let (code, text) = if capture.version == ApiVersion::V3 {
+                (&body["error"]["code"], &body["error"]["message"])
+            } else {
+                (&body["error"], &body["error_description"])
+            };
+            let native = if capture.version == ApiVersion::V3 {
+                "BITRIX_REST_V3_EXCEPTION_INSUFFICIENTSCOPEEXCEPTION"
+            } else {
+                "insufficient_scope"
+            };
+            assert_eq!(code, native, "{name}");
+            assert!(text.as_str().unwrap().contains(taken), "{name}");
             let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{taken}\"");
             assert_eq!(answer.header("www-authenticate"), Some(challenge.as_str()));
         }
     }
-    assert_eq!(refused_ever, 20, "calls that need one of the four scopes");
+    assert_eq!(
+        (refused, divided),
+        (25, 6),
+        "single calls refused, batches divided"
+    );
 }
 
-#[test]
-fn what_is_not_built_is_refused_in_enforce_and_forwarded_in_report() {
-    let lines = CAPTURES.iter().flat_map(|file| file.lines());
-    let others: Vec<Value> = lines
-        .map(|line| serde_json::from_str::<Value>(line).unwrap())
-        .filter(capture_is_other)
-        .collect();
-    assert!(others.len() >= 8);
-    for (mode, status, reached) in [("enforce", 403, 0), ("report", 200, 1)] {
-        let portal = Portal::start();
-        let mut gate = granted(
-            Setup::before(&portal.address),
-            &["crm", "task", "tasks", "main"],
-        )
-        .with(&format!("mode = \"{mode}\""))
-        .with("unlisted_operation = \"forward\"")
-        .start();
-        for line in &others {
-            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-            let mut bytes = format!(
-                "{} {} HTTP/1.1\r\n",
-                text(&line["method"]),
-                text(&line["target"])
-            )
-            .into_bytes();
-            for pair in line["headers"].as_array().unwrap() {
-                bytes.extend(
-                    format!(
-                        "{}: {}\r\n",
-                        text(&pair[0]),
-                        text(&pair[1]).replace("PORT", "80")
-                    )
-                    .bytes(),
-                );
-            }
-            bytes.extend(b"\r\n");
-            bytes.extend(text(&line["body"]).bytes());
-            let answer = exchange(&gate.address, &bytes).unwrap();
-            assert_eq!(
-                (answer.status, portal.take().len()),
-                (status, reached),
-                "{}",
-                line["target"]
-            );
-            if status == 403 {
-                let v3 = line["parsed"]["api"] == "v3";
-                let code = if v3 {
-                    answer.json()["error"]["code"].clone()
-                } else {
-                    answer.json()["error"].clone()
-                };
-                let native = if v3 {
-                    "BITRIX_REST_V3_EXCEPTION_ACCESSDENIEDEXCEPTION"
-                } else {
-                    "ACCESS_DENIED"
-                };
-                assert_eq!(code, native);
-            }
-        }
-        gate.stop();
-        for record in gate.records_of("call.decision") {
-            assert_eq!(record["reason"], "operation_unlisted");
-        }
-    }
+/// The keys of the commands that arrived.
+fn commands(received: &Received) -> Vec<String> {
+    let body: Value = serde_json::from_slice(&received.body).unwrap();
+    let keys = body["cmd"].as_object().expect("keys are written out");
+    let mut keys: Vec<String> = keys.keys().cloned().collect();
+    keys.sort();
+    keys
 }
 
-fn capture_is_other(line: &Value) -> bool {
-    let parsed = &line["parsed"];
-    parsed["api"] == "v3" || parsed["op"] == "batch"
+/// How many entries an array of PHP has.
+fn entries(array: &Value) -> usize {
+    array
+        .as_object()
+        .map_or_else(|| array.as_array().unwrap().len(), |map| map.len())
 }

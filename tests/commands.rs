@@ -22,14 +22,16 @@ fn explain_answers_with_the_engine_that_serves() {
         ("CRM.Deal.List", "crm,user", 0, "permit", "permitted"),
         ("server.time", "", 0, "permit", "no_scope_needed"),
         ("no.such.method", "crm", 1, "deny", "operation_unlisted"),
+        ("v3:tasks.task.get", "tasks", 0, "permit", "permitted"),
+        ("v3:tasks.task.get", "task", 1, "deny", "scope_missing"),
+        ("batch", "crm", 0, "permit", "no_scope_needed"),
         (
-            "v3:tasks.task.get",
-            "tasks",
+            "GET /rest/batch?cmd[a]=user.get",
+            "crm",
             1,
             "deny",
-            "operation_unlisted",
+            "batch_member_denied",
         ),
-        ("batch", "crm", 1, "deny", "operation_unlisted"),
         ("GET /rest/crm.deal.list", "crm", 0, "permit", "permitted"),
         (
             "POST /rest/1/s3cret/crm.deal.list.json",
@@ -164,7 +166,7 @@ fn check_says_what_would_run() {
 #[test]
 fn every_error_has_its_line_column_and_remedy_and_all_come_at_once() {
     let text = format!(
-        "{VALID}moed = \"report\"\nunknown_token = \"ask\"\nunlisted_operation = 7\nhosts = \"x\"\nbatch = \"split\"\n\
+        "{VALID}moed = \"report\"\nunknown_token = \"ask\"\nunlisted_operation = 7\nhosts = \"x\"\nauthorization_server = \"https://x\"\n\
          assumed_scopes = [\"crm\"]\nguarantee = \"best_effort\"\n[[gate.rule]]\noperations = [\"crm.nothing.*\"]\n\
          effect = \"refuse\"\nmode = \"report\"\n[[gate.grant]]\nscopes = [\"crm\"]\nexpires = \"tomorrow\"\n\
          [[gate]]\nname = \"a b\"\nvendor = \"ringcentral\"\nlisten = \"9404\"\nupstream = \"http://portal.example/x\"\n\
@@ -184,7 +186,10 @@ fn every_error_has_its_line_column_and_remedy_and_all_come_at_once() {
             ":10:22",
         ),
         ("`hosts` must be a list of strings, not a string", ":11:9"),
-        ("`batch` is not available in this version", ":12:1"),
+        (
+            "`authorization_server` is not available in this version",
+            ":12:1",
+        ),
         ("`assumed_scopes` has no effect", ":13:19"),
         ("`guarantee = \"best_effort\"` is not available", ":14:13"),
         (

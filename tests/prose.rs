@@ -1,14 +1,19 @@
-//! Vendor behaviour as executable prose: each example of `bitrix24/calls.md` is read, decided and answered.
+//! Vendor behaviour as executable prose: each example of the files in `bitrix24/` is read, decided and answered.
 
 use std::sync::Arc;
 
 use grantgate::catalogue::Catalogue;
-use grantgate::model::{CredentialRead, Grant, GrantSource, GrantView, ScopeSet};
+use grantgate::model::{CredentialRead, Grant, GrantSource, GrantView, Reason, ScopeSet};
 use grantgate::policy::{self, Rules};
 use grantgate::vendor::{Head, Refusal, Vendor};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-const PROSE: &str = include_str!("bitrix24/calls.md");
+/// Each file, and how many examples it has at least.
+const PROSE: [(&str, &str, usize); 3] = [
+    ("calls.md", include_str!("bitrix24/calls.md"), 24),
+    ("batches.md", include_str!("bitrix24/batches.md"), 20),
+    ("dialect.md", include_str!("bitrix24/dialect.md"), 20),
+];
 
 struct Example<'p> {
     line: usize,
@@ -16,13 +21,13 @@ struct Example<'p> {
     verb: &'p str,
     target: &'p str,
     headers: HeaderMap,
-    body: &'p str,
+    body: String,
     expected: &'p str,
 }
 
-fn examples() -> Vec<Example<'static>> {
+fn examples(prose: &'static str) -> Vec<Example<'static>> {
     let mut examples = Vec::new();
-    let mut lines = PROSE.lines().enumerate();
+    let mut lines = prose.lines().enumerate();
     while let Some((line, text)) = lines.next() {
         if text != "```" {
             continue;
@@ -44,16 +49,17 @@ fn examples() -> Vec<Example<'static>> {
                     HeaderValue::try_from(value).unwrap(),
                 )
             });
-        let body = block
-            .iter()
-            .skip(2)
-            .position(|text| text.is_empty())
-            .map_or("", |blank| block[blank + 3]);
+        // The lines between the head and what is expected; a form of several parts has several.
+        let head = block.iter().skip(2).position(|text| text.is_empty());
+        let body = head.map_or_else(String::new, |blank| {
+            block[blank + 3..block.len() - 1].join("\r\n")
+        });
         examples.push(Example {
             line: line + 1,
             scopes: block[0]
                 .split(' ')
                 .filter(|scope| !scope.is_empty())
+                .map(|granted| Vendor::Bitrix24.scope_code(granted))
                 .collect(),
             verb,
             target,
@@ -68,60 +74,86 @@ fn examples() -> Vec<Example<'static>> {
 #[test]
 fn every_example_holds() {
     let catalogue = Catalogue::parse(Vendor::Bitrix24.bundled_catalogue()).unwrap();
-    let examples = examples();
-    assert!(examples.len() >= 24, "{} examples", examples.len());
-    for example in examples {
-        let verb = Method::from_bytes(example.verb.as_bytes()).unwrap();
-        let head = Head {
-            verb: &verb,
-            target: example.target,
-            headers: &example.headers,
-            has_body: !example.body.is_empty(),
-        };
-        let mut reader = Vendor::Bitrix24.read(head, &catalogue);
-        reader.feed(example.body.as_bytes());
-        let call = reader.finish();
-        let grant = Grant {
-            scopes: Arc::new(example.scopes.clone()),
-            user: None,
-            obtained: 0,
-            expires: Grant::NEVER,
-            source: GrantSource::Config,
-        };
-        let view = match &call.credential {
-            CredentialRead::One(one)
-                if [b"T".as_slice(), b"1/S"].contains(&one.secret.expose()) =>
-            {
-                GrantView::Known(&grant)
-            }
-            CredentialRead::One(_) => GrantView::Unknown,
-            CredentialRead::Missing | CredentialRead::Unclear => GrantView::None,
-        };
-        let verdict = policy::decide(&call, view, &Rules::default(), 0).verdict;
-        let said = if verdict.permitted {
-            format!("permit {}", verdict.reason.as_str())
-        } else {
-            let answer = Vendor::Bitrix24.refuse(&Refusal {
-                reason: verdict.reason,
-                fault: call.fault,
-                missing: &verdict.missing,
-                version: call.operation.version(),
-                credential: None,
-            });
-            let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
-            let words = [
-                "deny".to_owned(),
-                verdict.reason.as_str().to_owned(),
-                answer.status.to_string(),
-                body["error"].as_str().unwrap().to_owned(),
-                verdict.missing.join(","),
-            ];
-            words.join(" ").trim_end().to_owned()
-        };
-        assert_eq!(
-            said, example.expected,
-            "the example at line {}: {}",
-            example.line, example.target
-        );
+    for (file, prose, least) in PROSE {
+        let examples = examples(prose);
+        assert!(examples.len() >= least, "{file}: {}", examples.len());
+        for example in examples {
+            let (line, target) = (example.line, example.target);
+            assert_eq!(
+                said(&catalogue, &example),
+                example.expected,
+                "the example at line {line} of {file}: {target}"
+            );
+        }
     }
+}
+
+/// The verdict and the answer in one line.
+fn said(catalogue: &Catalogue, example: &Example<'_>) -> String {
+    let verb = Method::from_bytes(example.verb.as_bytes()).unwrap();
+    let head = Head {
+        verb: &verb,
+        target: example.target,
+        headers: &example.headers,
+        has_body: !example.body.is_empty(),
+    };
+    let mut reader = Vendor::Bitrix24.read(head, catalogue);
+    reader.feed(example.body.as_bytes());
+    let call = reader.finish();
+    let grant = Grant {
+        scopes: Arc::new(example.scopes.clone()),
+        user: None,
+        obtained: 0,
+        expires: Grant::NEVER,
+        source: GrantSource::Config,
+    };
+    let view = match &call.credential {
+        CredentialRead::One(one) if [b"T".as_slice(), b"1/S"].contains(&one.secret.expose()) => {
+            GrantView::Known(&grant)
+        }
+        CredentialRead::One(_) => GrantView::Unknown,
+        CredentialRead::Missing | CredentialRead::Unclear => GrantView::None,
+    };
+    let decision = policy::decide(&call, view, &Rules::default(), 0);
+    let verdict = &decision.verdict;
+    let mut words = vec![
+        if verdict.permitted { "permit" } else { "deny" }.to_owned(),
+        verdict.reason.as_str().to_owned(),
+    ];
+    if !verdict.permitted && verdict.reason != Reason::BatchMemberDenied {
+        let answer = Vendor::Bitrix24.refuse(&Refusal {
+            reason: verdict.reason,
+            fault: call.fault,
+            missing: &verdict.missing,
+            version: call.operation.version(),
+            answer: call.answer,
+            credential: None,
+        });
+        words.extend([answer.status.to_string(), code(&answer.body)]);
+    }
+    words.push(verdict.missing.join(","));
+    words.extend(
+        call.members()
+            .iter()
+            .zip(&decision.children)
+            .map(|(member, child)| {
+                let missing = match child.missing.as_slice() {
+                    [] => String::new(),
+                    missing => format!("({})", missing.join(",")),
+                };
+                format!("{}={}{missing}", member.key, child.reason.as_str())
+            }),
+    );
+    words.retain(|word| !word.is_empty());
+    words.join(" ")
+}
+
+/// The error's code, of whatever shape.
+fn code(body: &str) -> String {
+    if let Some(rest) = body.strip_prefix("<response><error>") {
+        return format!("xml:{}", rest.split('<').next().unwrap());
+    }
+    let body: serde_json::Value = serde_json::from_str(body).unwrap();
+    let code = body["error"].as_str().or(body["error"]["code"].as_str());
+    code.unwrap().to_owned()
 }

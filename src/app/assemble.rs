@@ -56,7 +56,10 @@ pub(super) fn assemble(config: Config, key: TokenIdKey, metrics: &Metrics) -> As
         ));
         upstreams.push(Arc::new(settings));
     }
-    let budget = Arc::new(Budget::new(config.limits.inspected_total));
+    let budget = Arc::new(Budget::new(
+        config.limits.inspected_total,
+        &config.state.dir,
+    ));
     let snapshot = Snapshot {
         generation: GENERATION,
         gates,

@@ -7,17 +7,15 @@ use std::time::Duration;
 
 use super::json::{push_json_string, push_number};
 use super::member::{EventId, cap, event, list, member, micros, push_hex, time, word};
+use super::request::RequestFacts;
 use crate::clock::Timestamp;
 use crate::model::{
-    ApiVersion, Asked, Confidence, CredentialKind, Grant, Inspected, Location, Operation, Outcome,
+    ApiVersion, Asked, Confidence, CredentialKind, Grant, Location, Member, Operation, Outcome,
     Reason, ScopeSet, TokenId, Verdict,
 };
 
-/// The longest path that is kept, in bytes: longer than any of a catalogued operation.
-const PATH_CAP: usize = 192;
-
-/// The most query keys that a record names.
-const QUERY_KEYS: usize = 32;
+/// How much of a batch member's key is kept, in bytes: fifty of them fit into a record.
+const KEY_CAP: usize = 64;
 
 /// The members that every call of a gate has in common, rendered once for a generation of the configuration.
 #[derive(Debug, Clone, Default)]
@@ -92,25 +90,6 @@ pub struct CallFacts<'r> {
     pub request: RequestFacts<'r>,
 }
 
-/// What a record shows of a request.
-#[derive(Debug, Clone, Copy)]
-pub struct RequestFacts<'r> {
-    /// The verb.
-    pub verb: &'r str,
-    /// `1.1` or `1.0`.
-    pub version: &'static str,
-    /// The path, with every secret replaced.
-    pub path: &'r str,
-    /// The query, of which only the keys are written; empty where the path could not be read.
-    pub query: &'r str,
-    /// The app's `x-request-id`.
-    pub client_request_id: Option<&'r [u8]>,
-    /// The body's length, as far as it was read.
-    pub body_bytes: u64,
-    /// How much of the body was looked at.
-    pub inspected: Inspected,
-}
-
 /// The verdict on a call.
 #[derive(Debug)]
 pub struct DecisionRecord<'r> {
@@ -120,8 +99,17 @@ pub struct DecisionRecord<'r> {
     pub operation: &'r Asked<'r>,
     /// The operation as rendered before; `None` for one that is not in the catalogue.
     pub rendered: Option<&'r OperationText>,
+    /// What the operation needs as it was called, where that is not what it always needs: any of several sets, each
+    /// needed whole.
+    pub required: Option<&'r [ScopeSet]>,
     /// The verdict.
     pub verdict: &'r Verdict<'r>,
+    /// The members of a batch, in their order.
+    pub members: &'r [Member<'r>],
+    /// The verdicts on them.
+    pub children: &'r [Verdict<'r>],
+    /// Hosts outside to which the call makes the vendor send data.
+    pub handlers: &'r [Box<str>],
     /// The token, by its id.
     pub token: Option<(TokenId, CredentialKind, Location)>,
     /// The grant that was looked at.
@@ -145,6 +133,15 @@ impl DecisionRecord<'_> {
                 self.operation.name(),
             ),
         }
+        if matches!(
+            self.operation,
+            Asked::Unlisted {
+                assumed: Some(_),
+                ..
+            }
+        ) {
+            out.extend_from_slice(b",\"catalogue\":{\"confidence\":\"assumed\"}");
+        }
         word(out, "decision", self.verdict.word().as_str());
         word(out, "mode", self.verdict.mode.as_str());
         word(out, "reason", self.verdict.reason.as_str());
@@ -154,6 +151,7 @@ impl DecisionRecord<'_> {
             out.push(b'}');
         }
         self.scopes(out);
+        self.children(out);
         if let Some((id, kind, location)) = self.token {
             out.extend_from_slice(b",\"token\":{\"ref\":\"");
             push_hex(out, id.as_bytes());
@@ -181,24 +179,59 @@ impl DecisionRecord<'_> {
                 out.extend_from_slice(b",\"kind\":\"user\"}");
             }
         }
-        request(out, &self.facts.request);
+        self.facts.request.write(out);
         word(out, "destination", self.destination);
     }
 
     fn scopes(&self, out: &mut Vec<u8>) {
-        if let (Some(rendered), Some(grant)) = (self.rendered, self.grant)
-            && matches!(
-                self.verdict.reason,
-                Reason::Permitted | Reason::ScopeMissing | Reason::NoScopeNeeded
-            )
-        {
-            out.extend_from_slice(b",\"scopes\":{\"required\":");
-            out.extend_from_slice(&rendered.required);
-            out.extend_from_slice(b",\"granted\":");
-            list(out, grant.scopes.iter());
-            out.extend_from_slice(b",\"missing\":");
-            list(out, self.verdict.missing.iter().copied());
+        let judged = matches!(
+            self.verdict.reason,
+            Reason::Permitted | Reason::ScopeMissing | Reason::NoScopeNeeded
+        );
+        let (Some(grant), true) = (self.grant, judged) else {
+            return;
+        };
+        let begin = b",\"scopes\":{\"required\":";
+        match (self.required, self.rendered) {
+            (Some(required), _) => {
+                out.extend_from_slice(begin);
+                out.extend_from_slice(&required_text(required));
+            }
+            (None, Some(rendered)) => {
+                out.extend_from_slice(begin);
+                out.extend_from_slice(&rendered.required);
+            }
+            (None, None) => return,
+        }
+        out.extend_from_slice(b",\"granted\":");
+        list(out, grant.scopes.iter());
+        out.extend_from_slice(b",\"missing\":");
+        list(out, self.verdict.missing.iter().copied());
+        out.push(b'}');
+    }
+
+    fn children(&self, out: &mut Vec<u8>) {
+        let mut begin = b",\"children\":[".as_slice();
+        for (one, verdict) in self.members.iter().zip(self.children) {
+            out.extend_from_slice(begin);
+            out.extend_from_slice(b"{\"key\":");
+            push_json_string(out, shortened(&one.key, KEY_CAP).as_bytes());
+            member(out, "operation", one.asked.name());
+            word(out, "verdict", verdict.word().as_str());
+            word(out, "reason", verdict.reason.as_str());
+            if !verdict.missing.is_empty() {
+                out.extend_from_slice(b",\"missing\":");
+                list(out, verdict.missing.iter().copied());
+            }
             out.push(b'}');
+            begin = b",";
+        }
+        if !self.children.is_empty() {
+            out.push(b']');
+        }
+        if !self.handlers.is_empty() {
+            out.extend_from_slice(b",\"handlers\":");
+            list(out, self.handlers.iter().map(AsRef::as_ref));
         }
     }
 }
@@ -307,51 +340,8 @@ fn asked(out: &mut Vec<u8>, vendor: &str, version: ApiVersion, name: &str) {
     member(out, "operation", name);
 }
 
-fn request(out: &mut Vec<u8>, facts: &RequestFacts<'_>) {
-    out.extend_from_slice(b",\"http\":{\"method\":");
-    push_json_string(out, cap(facts.verb).as_bytes());
-    word(out, "version", facts.version);
-    out.extend_from_slice(b"},\"url\":{\"path\":");
-    push_json_string(
-        out,
-        facts.path.get(..PATH_CAP).unwrap_or(facts.path).as_bytes(),
-    );
-    if !facts.query.is_empty() {
-        out.extend_from_slice(b",\"query_keys\":");
-        let keys = facts
-            .query
-            .split('&')
-            .filter(|pair| !pair.is_empty())
-            .take(QUERY_KEYS);
-        list(out, keys.map(query_key));
-    }
-    out.push(b'}');
-    if let Some(id) = facts.client_request_id {
-        out.extend_from_slice(b",\"client_request_id\":");
-        push_json_string(out, id);
-    }
-    if facts.body_bytes > 0 || facts.inspected != Inspected::None {
-        out.extend_from_slice(b",\"body\":{\"bytes\":");
-        push_number(out, facts.body_bytes);
-        word(out, "inspected", facts.inspected.as_str());
-        out.push(b'}');
-    }
-}
-
-/// The key of a pair; `?` for one that is no plain name, since a secret may have been pasted there.
-fn query_key(pair: &str) -> &str {
-    let named = pair.split_once('=').map(|(key, _)| key).filter(|key| {
-        let mut rest = key.as_bytes();
-        loop {
-            rest = match rest {
-                [] => return !key.is_empty(),
-                [b'%', b'5', b'B' | b'b' | b'D' | b'd', rest @ ..] => rest,
-                [b'%', b'3', b'C' | b'c' | b'E' | b'e', rest @ ..] => rest,
-                [b'_' | b'.' | b'-' | b'[' | b']' | b'<' | b'>', rest @ ..] => rest,
-                [byte, rest @ ..] if byte.is_ascii_alphanumeric() => rest,
-                _ => return false,
-            }
-        }
-    });
-    named.map_or("?", cap)
+/// The text, cut to at most so many bytes.
+fn shortened(text: &str, most: usize) -> &str {
+    let end = text.floor_char_boundary(most);
+    text.get(..end).unwrap_or(text)
 }

@@ -23,6 +23,19 @@ pub struct ScopeInfo {
     pub source: Box<str>,
 }
 
+/// What a need asks for where a parameter has this value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChoiceRow {
+    /// The parameter's name.
+    pub parameter: Box<str>,
+    /// The value; `*` stands for any run of characters.
+    pub value: Box<str>,
+    /// What it asks for.
+    pub requirement: Requirement,
+    /// Where it is documented.
+    pub source: Box<str>,
+}
+
 /// A line of a catalogue that is not in the format.
 #[derive(Debug, thiserror::Error)]
 #[error("{file}, line {line}: {problem}")]
@@ -34,6 +47,8 @@ pub struct CatalogueError {
 
 const OPERATION_COLUMNS: &str =
     "version\toperation\trequirement\taccess\twho\tstatus\tconfidence\tsource\tnote";
+const CHOICE_COLUMNS: &str = "parameter\tvalue\trequirement\tstatus\tconfidence\tsource\tnote";
+const PREFIX_COLUMNS: &str = "prefix\trequirement\tsource";
 const SCOPE_COLUMNS: &str = "scope\tname\ttool\taliases\tstatus\tcovers\tsource\tnote";
 
 pub(super) fn scopes(text: &str) -> Result<Vec<ScopeInfo>, CatalogueError> {
@@ -52,6 +67,62 @@ pub(super) fn scopes(text: &str) -> Result<Vec<ScopeInfo>, CatalogueError> {
         });
     }
     Ok(scopes)
+}
+
+pub(super) fn choices(text: &str, scopes: &[ScopeInfo]) -> Result<Vec<ChoiceRow>, CatalogueError> {
+    let mut choices: Vec<ChoiceRow> = Vec::new();
+    if text.is_empty() {
+        return Ok(choices);
+    }
+    for row in rows("choices.tsv", CHOICE_COLUMNS, text) {
+        let (
+            row,
+            [
+                parameter,
+                value,
+                requirement,
+                status,
+                _confidence,
+                source,
+                _note,
+            ],
+        ) = row?;
+        let key = |parameter: &str, value: &str| {
+            (parameter.to_ascii_lowercase(), value.to_ascii_lowercase())
+        };
+        if choices
+            .last()
+            .is_some_and(|last| key(&last.parameter, &last.value) >= key(parameter, value))
+        {
+            return Err(row.wrong(format!("`{value}` is not in order or stands twice")));
+        }
+        row.is_deprecated(status)?;
+        choices.push(ChoiceRow {
+            parameter: parameter.into(),
+            value: value.into(),
+            requirement: row.fixed(requirement, scopes)?,
+            source: source.into(),
+        });
+    }
+    Ok(choices)
+}
+
+pub(super) fn prefixes(
+    text: &str,
+    scopes: &[ScopeInfo],
+) -> Result<Vec<(Box<str>, Requirement)>, CatalogueError> {
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    rows("prefixes.tsv", PREFIX_COLUMNS, text)
+        .map(|row| {
+            let (row, [prefix, requirement, _source]) = row?;
+            Ok((
+                prefix.to_ascii_lowercase().into(),
+                row.fixed(requirement, scopes)?,
+            ))
+        })
+        .collect()
 }
 
 pub(super) fn operations(
@@ -122,11 +193,13 @@ pub(super) fn operations(
     Ok(operations)
 }
 
-/// First eight hex digits of the SHA-256 over both tables.
+/// First eight hex digits of the SHA-256 over the tables.
 pub(super) fn digest(text: CatalogueText<'_>) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(text.operations.as_bytes());
     context.update(text.scopes.as_bytes());
+    context.update(text.choices.as_bytes());
+    context.update(text.prefixes.as_bytes());
     let first = context
         .finish()
         .as_ref()
@@ -194,6 +267,16 @@ impl Row {
         }
     }
 
+    /// A requirement that hangs on nothing.
+    fn fixed(self, text: &str, scopes: &[ScopeInfo]) -> Result<Requirement, CatalogueError> {
+        match self.requirement(text, scopes)? {
+            Requirement::Conditional(_) => {
+                Err(self.wrong(format!("`{text}` hangs on a parameter itself")))
+            }
+            fixed => Ok(fixed),
+        }
+    }
+
     /// `none`, `unknown`, or alternatives joined by `|`, each a set joined by `+` with at most one `{parameter}`.
     fn requirement(self, text: &str, scopes: &[ScopeInfo]) -> Result<Requirement, CatalogueError> {
         match text {
@@ -205,6 +288,12 @@ impl Row {
             .split('|')
             .map(|set| self.alternative(set, scopes))
             .collect::<Result<Vec<_>, _>>()?;
+        let mut parameters = alternatives.iter().filter_map(Condition::name);
+        if let Some(first) = parameters.next()
+            && parameters.any(|other| other != first)
+        {
+            return Err(self.wrong("the need hangs on two parameters".to_owned()));
+        }
         if alternatives.iter().any(|one| !one.parameter.is_empty()) {
             return Ok(Requirement::Conditional(alternatives.into_boxed_slice()));
         }

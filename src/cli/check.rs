@@ -135,7 +135,7 @@ fn describe(gate: &GateConfig) -> GateAnswer {
         listen: gate.listen.to_string(),
         tls: gate.tls.is_some(),
         upstream: gate.upstream.url.clone(),
-        mode: gate.rules.mode.as_str(),
+        mode: gate.rules.settings.mode.as_str(),
         guarantee: gate.guarantee.as_str(),
         grants: gate.grants.len(),
         assumed_scopes: gate

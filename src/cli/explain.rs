@@ -11,8 +11,7 @@ use super::output::{colour_of, say, say_json, tint};
 use super::{NO, OK, WrongUse};
 use crate::catalogue::{self, Catalogue};
 use crate::model::{
-    ApiVersion, Asked, Call, CredentialRead, Grant, GrantSource, GrantView, Operation, Reason,
-    ScopeSet,
+    ApiVersion, Asked, Call, CredentialRead, Grant, GrantSource, GrantView, Operation, ScopeSet,
 };
 use crate::policy::{self, Rules};
 use crate::proxy::framing;
@@ -109,6 +108,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
             scopes
                 .split([',', ' '])
                 .filter(|code| !code.is_empty())
+                .map(|granted| vendor.scope_code(granted))
                 .collect::<ScopeSet>(),
         ),
         user: None,
@@ -134,11 +134,7 @@ fn answer(
     call: &Call<'_, '_>,
     grant: Option<&Grant>,
 ) -> Answer {
-    let listed = match &call.operation {
-        Asked::Listed(operation) => Some(*operation),
-        Asked::NotBuilt { version, name, .. } => catalogue.find(*version, name),
-        Asked::Unlisted { .. } | Asked::Preflight | Asked::Unparsed => None,
-    };
+    let listed = call.operation.operation();
     let (name, version) = (call.operation.name(), call.operation.version());
     let verdict = grant.map(|grant| {
         let view = match call.credential {
@@ -159,7 +155,7 @@ fn answer(
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
-            remedy: remedy(call, decision.verdict.reason),
+            remedy: decision.verdict.reason.remedy(),
         }
     });
     Answer {
@@ -168,7 +164,9 @@ fn answer(
         api_version: version.as_str(),
         listed: listed.is_some(),
         requirement: requirement(call, listed),
-        required: listed
+        required: call
+            .operation
+            .need()
             .map(policy::required)
             .unwrap_or_default()
             .iter()
@@ -205,21 +203,23 @@ fn requirement(call: &Call<'_, '_>, listed: Option<&Operation>) -> String {
         |operation| catalogue::describe(&operation.requirement),
     );
     match &call.operation {
-        Asked::NotBuilt { form, .. } => format!(
-            "{known}; this is {}, which this version does not open",
-            form.as_str()
-        ),
-        Asked::Listed(_) | Asked::Unlisted { .. } | Asked::Unparsed => known,
-        Asked::Preflight => "nothing: a CORS preflight".to_owned(),
-    }
-}
-
-const fn remedy(call: &Call<'_, '_>, reason: Reason) -> &'static str {
-    match (&call.operation, reason) {
-        (Asked::NotBuilt { .. }, Reason::OperationUnlisted) => {
-            "wait for a version that reads this form of call"
+        Asked::Chosen {
+            need: Some(need), ..
+        } => format!("{known}; as it is called: {}", catalogue::describe(need)),
+        Asked::Chosen { need: None, .. } => {
+            format!("{known}; the call names no value that is known")
         }
-        _ => reason.remedy(),
+        Asked::Unlisted {
+            assumed: Some(need),
+            ..
+        } => format!(
+            "{known}; by the vendor's rule for names: {} (assumed)",
+            catalogue::describe(need)
+        ),
+        Asked::Closed { why, .. } => format!("{known}; closed: {why}"),
+        Asked::TokenTraffic(_) => "nothing: traffic of the token endpoint".to_owned(),
+        Asked::Preflight => "nothing: a CORS preflight".to_owned(),
+        Asked::Listed(_) | Asked::Unlisted { .. } | Asked::Unparsed => known,
     }
 }
 

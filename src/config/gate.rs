@@ -12,7 +12,9 @@ use super::{GUARANTEES, LimitsSection};
 use crate::audit::Guarantee;
 use crate::catalogue::{Catalogue, CatalogueText};
 use crate::model::{Mode, Pattern, ScopeSet};
-use crate::policy::{Effect, Rule, Rules, UnknownToken, UnlistedOperation};
+use crate::policy::{
+    self, BatchPolicy, Effect, Rule, Rules, SignedLinks, UnknownToken, UnlistedOperation,
+};
 use crate::snapshot::Redirects;
 use crate::tls::Acceptor;
 use crate::vendor::Vendor;
@@ -72,13 +74,24 @@ const MODES: [(&str, Mode); 3] = [
     ("off", Mode::Off),
 ];
 
-/// Settings of the contract that this version does not honour yet.
-const LATER: [&str; 4] = [
-    "authorization_server",
-    "signed_links",
-    "batch",
-    "introspection",
+const UNLISTED: [(&str, UnlistedOperation); 3] = [
+    ("refuse", UnlistedOperation::Refuse),
+    ("prefix", UnlistedOperation::Prefix),
+    ("forward", UnlistedOperation::Forward),
 ];
+
+const BATCH: [(&str, BatchPolicy); 2] = [
+    ("split", BatchPolicy::Split),
+    ("reject", BatchPolicy::Reject),
+];
+
+const SIGNED_LINKS: [(&str, SignedLinks); 2] = [
+    ("refuse", SignedLinks::Refuse),
+    ("forward", SignedLinks::Forward),
+];
+
+/// Settings of the contract that this version does not honour yet.
+const LATER: [&str; 2] = ["authorization_server", "introspection"];
 
 /// Reads one gate; `None` if it cannot be run, with the problems noted.
 pub(super) fn read(section: &Section<'_, '_>, common: &Common<'_>) -> Option<GateConfig> {
@@ -95,7 +108,17 @@ pub(super) fn read(section: &Section<'_, '_>, common: &Common<'_>) -> Option<Gat
     let upstream = upstream(section, common.limits);
     let mode = section.choice("mode", &MODES, &[]).unwrap_or_default();
     let (unknown_token, assumed) = unknown_token(section);
-    let unlisted = unlisted_operation(section);
+    let settings = policy::Settings {
+        mode,
+        unknown_token,
+        unlisted_operation: section
+            .choice("unlisted_operation", &UNLISTED, &[])
+            .unwrap_or_default(),
+        batch: section.choice("batch", &BATCH, &[]).unwrap_or_default(),
+        signed_links: section
+            .choice("signed_links", &SIGNED_LINKS, &[])
+            .unwrap_or_default(),
+    };
     let redirects = [("refuse", Redirects::Refuse), ("pass", Redirects::Pass)];
     let redirects = section
         .choice("redirects", &redirects, &[])
@@ -112,10 +135,10 @@ pub(super) fn read(section: &Section<'_, '_>, common: &Common<'_>) -> Option<Gat
     let (catalogue, source) = vendor
         .and_then(|vendor| catalogue(section, vendor, common))
         .unzip();
-    let grants = grants(section, catalogue.as_deref());
+    let grants = grants(section, vendor, catalogue.as_deref());
     let rules = rules(section, catalogue.as_deref());
-    if let (Some(catalogue), Some(assumed)) = (&catalogue, &assumed) {
-        known_scopes(section, catalogue, assumed);
+    if let (Some(vendor), Some(catalogue), Some(assumed)) = (vendor, &catalogue, &assumed) {
+        known_scopes(section, vendor, catalogue, assumed);
     }
     section.finish(&LATER);
     let (name, catalogue) = (name?.value, catalogue?);
@@ -130,8 +153,13 @@ pub(super) fn read(section: &Section<'_, '_>, common: &Common<'_>) -> Option<Gat
             None => None,
         },
         upstream: upstream?,
-        rules: Rules::new(mode, unknown_token, unlisted, rules, operations),
-        assumed: assumed.map(|scopes| scopes.iter().map(|scope| scope.value).collect()),
+        rules: Rules::new(settings, rules, operations),
+        assumed: assumed.map(|scopes| {
+            let codes = scopes.iter().map(|scope| scope.value);
+            codes
+                .filter_map(|code| Some(vendor?.scope_code(code)))
+                .collect()
+        }),
         hosts,
         guarantee,
         redirects,
@@ -188,27 +216,6 @@ fn named(section: &Section<'_, '_>, name: &Placed<&str>) -> bool {
     named
 }
 
-/// What becomes of operations that the catalogue lacks; `prefix`, the default, is as `refuse` until it is built.
-fn unlisted_operation(section: &Section<'_, '_>) -> UnlistedOperation {
-    let words = [
-        ("prefix", None),
-        ("refuse", Some(UnlistedOperation::Refuse)),
-        ("forward", Some(UnlistedOperation::Forward)),
-    ];
-    let chosen = section.choice("unlisted_operation", &words, &[]);
-    if chosen == Some(None)
-        && let Some(word) = section.string("unlisted_operation")
-    {
-        let message = "the prefix rule is not built yet: \"prefix\" does what \"refuse\" does";
-        section.warning_at(
-            &word.span,
-            message,
-            "write \"refuse\" to say so, or leave the setting out",
-        );
-    }
-    chosen.flatten().unwrap_or_default()
-}
-
 type Assumed<'d> = Vec<Placed<&'d str>>;
 
 fn unknown_token<'d>(section: &Section<'d, '_>) -> (UnknownToken, Option<Assumed<'d>>) {
@@ -260,9 +267,13 @@ fn catalogue(
     };
     let parsed = read("operations.tsv").and_then(|operations| {
         let scopes = read("scopes.tsv")?;
+        let choices = read("choices.tsv")?;
+        let prefixes = read("prefixes.tsv")?;
         let text = CatalogueText {
             operations: &operations,
             scopes: &scopes,
+            choices: &choices,
+            prefixes: &prefixes,
         };
         Catalogue::parse(text).map_err(|error| format!("{}: {error}", dir.display()))
     });
@@ -281,12 +292,13 @@ fn catalogue(
 /// Warns of scope codes that the vendor is not known to have: a typing error opens nothing, and says nothing.
 pub(super) fn known_scopes(
     section: &Section<'_, '_>,
+    vendor: Vendor,
     catalogue: &Catalogue,
     scopes: &[Placed<&str>],
 ) {
     for scope in scopes
         .iter()
-        .filter(|scope| !catalogue.has_scope(scope.value))
+        .filter(|scope| !catalogue.has_scope(vendor.scope_code(scope.value)))
     {
         let message = format!("the catalogue knows no scope `{}`", printable(scope.value));
         section.warning_at(

@@ -4,6 +4,7 @@ use super::document::Section;
 use super::gate::known_scopes;
 use crate::catalogue::Catalogue;
 use crate::model::{Grant, ScopeSet, Secret};
+use crate::vendor::Vendor;
 
 /// A declared grant. The token is wiped once its id is known.
 #[derive(Debug)]
@@ -21,17 +22,22 @@ pub struct GrantConfig {
 /// Reads a gate's declared grants; `None` if one cannot be used, with the problems noted.
 pub(super) fn grants(
     section: &Section<'_, '_>,
+    vendor: Option<Vendor>,
     catalogue: Option<&Catalogue>,
 ) -> Option<Vec<GrantConfig>> {
     let grants: Vec<Option<GrantConfig>> = section
         .tables("grant")
         .iter()
-        .map(|grant| self::grant(grant, catalogue))
+        .map(|grant| self::grant(grant, vendor, catalogue))
         .collect();
     grants.into_iter().collect()
 }
 
-fn grant(section: &Section<'_, '_>, catalogue: Option<&Catalogue>) -> Option<GrantConfig> {
+fn grant(
+    section: &Section<'_, '_>,
+    vendor: Option<Vendor>,
+    catalogue: Option<&Catalogue>,
+) -> Option<GrantConfig> {
     let token = section.secret("token");
     if token.is_none() && !section.has("token") {
         section.problem(
@@ -46,8 +52,8 @@ fn grant(section: &Section<'_, '_>, catalogue: Option<&Catalogue>) -> Option<Gra
             "list the token's scopes; [] for none",
         );
     }
-    if let Some(catalogue) = catalogue {
-        known_scopes(section, catalogue, &scopes);
+    if let (Some(vendor), Some(catalogue)) = (vendor, catalogue) {
+        known_scopes(section, vendor, catalogue, &scopes);
     }
     let user = section.string("user").map(|user| user.value.into());
     let expires = match section.string("expires") {
@@ -66,7 +72,10 @@ fn grant(section: &Section<'_, '_>, catalogue: Option<&Catalogue>) -> Option<Gra
     let token = Secret::new(token?.value.into_bytes());
     Some(GrantConfig {
         token,
-        scopes: scopes.iter().map(|scope| scope.value).collect(),
+        scopes: scopes
+            .iter()
+            .map(|scope| vendor.map_or(scope.value, |vendor| vendor.scope_code(scope.value)))
+            .collect(),
         user,
         expires,
     })

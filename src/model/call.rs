@@ -1,6 +1,6 @@
 //! A call: one HTTP request as the vendor would read it.
 
-use super::{CredentialRead, Operation, Reason};
+use super::{Batch, CredentialRead, Member, Operation, Reason, Requirement};
 
 /// One HTTP request as the vendor would read it: a credential and one or more operations.
 ///
@@ -11,12 +11,35 @@ pub struct Call<'r, 'c> {
     pub credential: CredentialRead<'r>,
     /// The operation in the target; for a batch, the batch itself.
     pub operation: Asked<'c>,
-    /// The members of a batch, in the order in which the vendor would run them; empty for a single call.
-    pub members: Vec<Asked<'c>>,
+    /// What a batch holds; `None` for a single call.
+    pub batch: Option<Batch<'c>>,
+    /// True for a call that the vendor itself signed: it may come without a credential.
+    pub signed: bool,
+    /// Hosts outside to which the call makes the vendor send data, past the gate.
+    pub handlers: Vec<Box<str>>,
+    /// The shape in which the app expects an answer.
+    pub answer: AnswerShape,
     /// Why the request cannot be read in one way only; `None` for a request that can.
     pub fault: Option<Fault>,
     /// How much of the body was looked at.
     pub inspected: Inspected,
+}
+
+impl<'c> Call<'_, 'c> {
+    /// The members of a batch, in the order in which the vendor would run them; empty for a single call.
+    pub fn members(&self) -> &[Member<'c>] {
+        self.batch.as_ref().map_or(&[], |batch| &batch.members)
+    }
+}
+
+/// The shape in which a vendor answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AnswerShape {
+    /// The vendor's usual one.
+    #[default]
+    Usual,
+    /// XML, where the request asks for it.
+    Xml,
 }
 
 /// An operation as a request names it.
@@ -24,34 +47,46 @@ pub struct Call<'r, 'c> {
 pub enum Asked<'c> {
     /// An operation that the catalogue has.
     Listed(&'c Operation),
+    /// An operation that the catalogue has, whose need hangs on a parameter.
+    Chosen {
+        /// The operation.
+        operation: &'c Operation,
+        /// What it needs as it was called; `None` where the parameter is missing, or names nothing that is known.
+        need: Option<&'c Requirement>,
+    },
     /// A name that fits the dialect's grammar and stands in no line of the catalogue.
     Unlisted {
         /// The version whose door was used.
         version: ApiVersion,
         /// The name, at most [`OPERATION_NAME_CAP`] bytes.
         name: Box<str>,
+        /// What the vendor's own rule for names would ask for.
+        assumed: Option<&'c Requirement>,
     },
-    /// A form of call that the dialect recognises and cannot read yet. Never forwarded in `enforce`.
-    NotBuilt {
+    /// A form of call that the dialect recognises and never opens.
+    Closed {
         /// The version whose door was used.
         version: ApiVersion,
         /// The name, at most [`OPERATION_NAME_CAP`] bytes.
         name: Box<str>,
-        /// Which form it is.
-        form: NotBuilt,
+        /// Why, in words without any byte of the request.
+        why: &'static str,
     },
+    /// Traffic of the token endpoint: it goes to the authorization server and is not asked for scopes.
+    TokenTraffic(&'static str),
     /// A CORS preflight (Fetch standard, section 3.2.2): asks the vendor's permission, carries no credential.
     Preflight,
     /// No operation could be read from the target.
     Unparsed,
 }
 
-impl Asked<'_> {
+impl<'c> Asked<'c> {
     /// The name that records and metrics show: the catalogue's spelling, or what the grammar read, or `unparsed`.
     pub fn name(&self) -> &str {
         match self {
-            Self::Listed(operation) => &operation.name,
-            Self::Unlisted { name, .. } | Self::NotBuilt { name, .. } => name,
+            Self::Listed(operation) | Self::Chosen { operation, .. } => &operation.name,
+            Self::Unlisted { name, .. } | Self::Closed { name, .. } => name,
+            Self::TokenTraffic(name) => name,
             Self::Preflight => "preflight",
             Self::Unparsed => "unparsed",
         }
@@ -60,37 +95,31 @@ impl Asked<'_> {
     /// The version of the vendor's API that the request addresses.
     pub fn version(&self) -> ApiVersion {
         match self {
-            Self::Listed(operation) => operation.version,
-            Self::Unlisted { version, .. } | Self::NotBuilt { version, .. } => *version,
-            Self::Preflight | Self::Unparsed => ApiVersion::V2,
+            Self::Listed(operation) | Self::Chosen { operation, .. } => operation.version,
+            Self::Unlisted { version, .. } | Self::Closed { version, .. } => *version,
+            Self::TokenTraffic(_) | Self::Preflight | Self::Unparsed => ApiVersion::V2,
         }
     }
-}
 
-/// Forms of call that are recognised and refused as unlisted until they can be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotBuilt {
-    /// Several commands in one request.
-    Batch,
-    /// An operation under `/rest/api/`.
-    Rest3,
-    /// An answer asked for as XML.
-    Xml,
-    /// A `multipart/form-data` body.
-    Multipart,
-    /// A signed `token=` call, whose scope and arguments hide in the token.
-    SignedToken,
-}
-
-impl NotBuilt {
-    /// What the form is, for people.
-    pub const fn as_str(self) -> &'static str {
+    /// The catalogue's line, where there is one.
+    pub fn operation(&self) -> Option<&'c Operation> {
         match self {
-            Self::Batch => "a batch",
-            Self::Rest3 => "a REST 3.0 call",
-            Self::Xml => "a call that asks for XML",
-            Self::Multipart => "a multipart body",
-            Self::SignedToken => "a signed `token` call",
+            Self::Listed(operation) | Self::Chosen { operation, .. } => Some(operation),
+            Self::Unlisted { .. }
+            | Self::Closed { .. }
+            | Self::TokenTraffic(_)
+            | Self::Preflight
+            | Self::Unparsed => None,
+        }
+    }
+
+    /// What the operation needs as it was called; `None` where that is not known. The need of an unlisted operation is
+    /// assumed.
+    pub fn need(&self) -> Option<&'c Requirement> {
+        match self {
+            Self::Listed(operation) => Some(&operation.requirement),
+            Self::Chosen { need, .. } | Self::Unlisted { assumed: need, .. } => *need,
+            Self::Closed { .. } | Self::TokenTraffic(_) | Self::Preflight | Self::Unparsed => None,
         }
     }
 }

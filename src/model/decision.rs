@@ -29,6 +29,11 @@ pub struct Verdict<'c> {
 }
 
 impl Verdict<'_> {
+    /// True if the operation stays here: it is refused, and its mode enforces that.
+    pub const fn holds_back(&self) -> bool {
+        !self.permitted && matches!(self.mode, Mode::Enforce)
+    }
+
     /// The word in records: the verdict seen through its mode.
     pub const fn word(&self) -> DecisionWord {
         match (self.mode, self.permitted) {

@@ -41,8 +41,22 @@ pub enum Requirement {
 pub struct Condition {
     /// Scopes that are needed whatever the parameters say.
     pub scopes: ScopeSet,
-    /// What must be read from the call to know the rest, as the catalogue writes it: `{moduleId}`, `{event}`.
+    /// What must be read from the call to know the rest, as the catalogue writes it: `{moduleId}`, `{event}`, `{event?}`
+    /// where it may be absent; empty where nothing must.
     pub parameter: Box<str>,
+}
+
+impl Condition {
+    /// The parameter's name.
+    pub fn name(&self) -> Option<&str> {
+        let name = self.parameter.strip_prefix('{')?.strip_suffix('}')?;
+        Some(name.strip_suffix('?').unwrap_or(name))
+    }
+
+    /// True if the parameter may be absent, and then asks for nothing.
+    pub fn is_optional(&self) -> bool {
+        self.parameter.is_empty() || self.parameter.ends_with("?}")
+    }
 }
 
 /// Whether an operation reads or writes, as the vendor documents it.

@@ -1,136 +1,64 @@
 //! A request's body on its way: what was read before the verdict, and what still comes.
 
 use std::collections::VecDeque;
+use std::fs::File;
+use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-/// The room for bodies that wait for their verdict, in bytes.
-#[derive(Debug)]
-pub struct Budget {
-    taken: AtomicU64,
-    total: u64,
-}
+use super::held::{Room, Segment, as_u64, read_stored};
+use crate::model::Fault;
+use crate::vendor::{Edit, Watch};
 
-impl Budget {
-    /// Room for so many bytes.
-    pub const fn new(total: u64) -> Self {
-        Self {
-            taken: AtomicU64::new(0),
-            total,
-        }
-    }
-}
-
-/// Room that was taken; given back when dropped.
-#[derive(Debug)]
-struct Room {
-    budget: Arc<Budget>,
-    bytes: u64,
-}
-
-impl Room {
-    /// Takes more room; false if there is none.
-    fn take(&mut self, bytes: usize) -> bool {
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        let taken = self.budget.taken.fetch_add(bytes, Ordering::Relaxed);
-        self.bytes += bytes;
-        taken.saturating_add(bytes) <= self.budget.total
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.budget.taken.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
-/// The memory that small pieces share, and the least that a piece of its own is charged: a piece of one byte can hold
-/// a whole read buffer.
-const BLOCK: usize = 16 * 1024;
-
-/// The pieces of a body that were read.
-#[derive(Debug)]
-pub(super) struct Held {
-    pieces: VecDeque<Bytes>,
-    /// Small pieces behind the first are copied together.
-    block: BytesMut,
-    bytes: u64,
-    room: Room,
-}
-
-impl Held {
-    pub(super) fn new(budget: &Arc<Budget>) -> Self {
-        let room = Room {
-            budget: Arc::clone(budget),
-            bytes: 0,
-        };
-        Self {
-            pieces: VecDeque::new(),
-            block: BytesMut::new(),
-            bytes: 0,
-            room,
-        }
-    }
-
-    /// Keeps a piece; false if there was no room for it.
-    pub(super) fn push(&mut self, piece: &Bytes) -> bool {
-        self.bytes = self
-            .bytes
-            .saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
-        if self.pieces.is_empty() || piece.len() >= BLOCK {
-            self.end_block();
-            self.pieces.push_back(piece.clone());
-            return self.room.take(piece.len().max(BLOCK));
-        }
-        let mut fits = true;
-        if self.block.capacity() - self.block.len() < piece.len() {
-            self.end_block();
-            self.block = BytesMut::with_capacity(BLOCK);
-            fits = self.room.take(BLOCK);
-        }
-        self.block.extend_from_slice(piece);
-        fits
-    }
-
-    /// How many bytes were read.
-    pub(super) const fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// The body, with what was not read.
-    pub(super) fn with_rest(mut self, rest: Option<Incoming>) -> CallBody {
-        self.end_block();
-        CallBody {
-            held: self.pieces,
-            held_bytes: self.bytes,
-            rest,
-            _room: Some(self.room),
-        }
-    }
-
-    fn end_block(&mut self) {
-        if !self.block.is_empty() {
-            self.pieces
-                .push_back(std::mem::take(&mut self.block).freeze());
-        }
-    }
-}
-
-/// A request's body: the pieces that were read, byte for byte as they came, then the rest as it comes. Trailers are
-/// dropped.
-#[derive(Debug)]
+/// A request's body: what was read, byte for byte as it came but for what a divided batch leaves out, then the rest as
+/// it comes. Trailers are dropped.
 pub struct CallBody {
-    held: VecDeque<Bytes>,
+    held: VecDeque<Segment>,
     held_bytes: u64,
-    rest: Option<Incoming>,
+    stored: Option<Stored>,
+    rest: Rest,
     /// Gives the room back with the last piece.
     _room: Option<Room>,
+}
+
+/// What of a body waits in a file.
+struct Stored {
+    file: Arc<File>,
+    reading: Option<Reading>,
+}
+
+type Reading = Pin<Box<dyn Future<Output = io::Result<Bytes>> + Send>>;
+
+/// What of a body is still to come.
+enum Rest {
+    Nothing,
+    Coming(Incoming),
+    /// It is looked at while it passes; the last piece waits until the end has been seen.
+    Watched {
+        incoming: Incoming,
+        watch: Box<Watch>,
+        withheld: Option<Bytes>,
+    },
+}
+
+/// A body broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The app broke it off.
+    #[error("the app broke its body off")]
+    App(#[source] hyper::Error),
+    /// What waited in a file could not be read again.
+    #[error("the body that waited could not be read again")]
+    Stored(#[source] io::Error),
+    /// It says something that must be judged, where it is passed on unread.
+    #[error("the body holds what it must not: {}", .0.detail)]
+    Unclean(Fault),
 }
 
 impl CallBody {
@@ -139,64 +67,247 @@ impl CallBody {
         Self {
             held: VecDeque::new(),
             held_bytes: 0,
-            rest: None,
+            stored: None,
+            rest: Rest::Nothing,
             _room: None,
         }
     }
 
     /// A body of which nothing was read.
-    pub(super) const fn unread(rest: Incoming) -> Self {
+    pub(super) fn unread(rest: Incoming) -> Self {
         Self {
-            held: VecDeque::new(),
-            held_bytes: 0,
-            rest: Some(rest),
-            _room: None,
+            rest: Rest::Coming(rest),
+            ..Self::empty()
         }
+    }
+
+    /// A body that is looked at while it passes.
+    pub(super) fn watched(incoming: Incoming, watch: Watch) -> Self {
+        Self {
+            rest: Rest::Watched {
+                incoming,
+                watch: Box::new(watch),
+                withheld: None,
+            },
+            ..Self::empty()
+        }
+    }
+
+    pub(super) fn held(
+        held: VecDeque<Segment>,
+        held_bytes: u64,
+        file: Option<Arc<File>>,
+        room: Room,
+    ) -> Self {
+        Self {
+            held,
+            held_bytes,
+            stored: file.map(|file| Stored {
+                file,
+                reading: None,
+            }),
+            rest: Rest::Nothing,
+            _room: Some(room),
+        }
+    }
+
+    /// The same, with what was not read.
+    pub(super) fn with_rest(mut self, rest: Incoming) -> Self {
+        self.rest = Rest::Coming(rest);
+        self
     }
 
     /// How many bytes were read.
     pub(super) const fn len(&self) -> u64 {
         self.held_bytes
     }
+
+    /// Passes the rest on as it comes: who only watches holds nothing back.
+    pub(super) fn unwatch(&mut self) {
+        self.rest = match std::mem::replace(&mut self.rest, Rest::Nothing) {
+            Rest::Watched { incoming, .. } => Rest::Coming(incoming),
+            other => other,
+        };
+    }
+
+    /// Replaces parts of what was read. The edits are in order and do not overlap.
+    pub(super) fn edit(&mut self, edits: &[Edit]) {
+        let mut edited = VecDeque::new();
+        let mut from = 0;
+        for Edit { at, with } in edits {
+            self.copy(from..at.start, &mut edited);
+            if !with.is_empty() {
+                edited.push_back(Segment::Memory(with.clone()));
+            }
+            from = at.end;
+        }
+        self.copy(from..u64::MAX, &mut edited);
+        self.held_bytes = edited.iter().map(Segment::len).sum();
+        self.held = edited;
+    }
+
+    fn copy(&self, range: std::ops::Range<u64>, to: &mut VecDeque<Segment>) {
+        let mut begins = 0;
+        for segment in &self.held {
+            let ends = begins + segment.len();
+            let (from, until) = (range.start.max(begins), range.end.min(ends));
+            if from < until {
+                to.push_back(segment.slice(from - begins..until - begins));
+            }
+            begins = ends;
+        }
+    }
+
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        match self.held.front_mut() {
+            None => Poll::Ready(None),
+            Some(Segment::Memory(_)) => {
+                let Some(Segment::Memory(piece)) = self.held.pop_front() else {
+                    return Poll::Ready(None);
+                };
+                self.held_bytes -= as_u64(piece.len());
+                Poll::Ready(Some(Ok(piece)))
+            }
+            Some(Segment::Stored(range)) => {
+                let Some(stored) = &mut self.stored else {
+                    return Poll::Ready(None);
+                };
+                let (at, bytes) = (range.start, range.end - range.start);
+                let file = &stored.file;
+                let reading = stored
+                    .reading
+                    .get_or_insert_with(|| Box::pin(read_stored(Arc::clone(file), at, bytes)));
+                let read = std::task::ready!(reading.as_mut().poll(cx));
+                stored.reading = None;
+                let piece = match read {
+                    Ok(piece) => piece,
+                    Err(error) => return Poll::Ready(Some(Err(BodyError::Stored(error)))),
+                };
+                range.start += as_u64(piece.len());
+                if range.start == range.end {
+                    self.held.pop_front();
+                }
+                self.held_bytes -= as_u64(piece.len());
+                Poll::Ready(Some(Ok(piece)))
+            }
+        }
+    }
+}
+
+impl Rest {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        match self {
+            Self::Nothing => Poll::Ready(None),
+            Self::Coming(incoming) => poll_data(incoming, cx),
+            Self::Watched {
+                incoming,
+                watch,
+                withheld,
+            } => loop {
+                match std::task::ready!(poll_data(incoming, cx)) {
+                    Some(Ok(piece)) => {
+                        if let Err(fault) = watch.feed(&piece) {
+                            return Poll::Ready(Some(Err(BodyError::Unclean(fault))));
+                        }
+                        if let Some(before) = withheld.replace(piece) {
+                            return Poll::Ready(Some(Ok(before)));
+                        }
+                    }
+                    Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                    None => {
+                        let Some(last) = withheld.take() else {
+                            return Poll::Ready(None);
+                        };
+                        return Poll::Ready(Some(match watch.finish() {
+                            Ok(()) => Ok(last),
+                            Err(fault) => Err(BodyError::Unclean(fault)),
+                        }));
+                    }
+                }
+            },
+        }
+    }
+
+    fn is_end(&self) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Coming(incoming) => incoming.is_end_stream(),
+            Self::Watched {
+                incoming, withheld, ..
+            } => incoming.is_end_stream() && withheld.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Nothing => SizeHint::with_exact(0),
+            Self::Coming(incoming) => incoming.size_hint(),
+            Self::Watched {
+                incoming, withheld, ..
+            } => {
+                let held = withheld.as_ref().map_or(0, |piece| as_u64(piece.len()));
+                more(&incoming.size_hint(), held)
+            }
+        }
+    }
+}
+
+/// The next piece of data; trailers are passed over.
+fn poll_data(
+    incoming: &mut Incoming,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Bytes, BodyError>>> {
+    loop {
+        match std::task::ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
+            None => return Poll::Ready(None),
+            Some(Err(error)) => return Poll::Ready(Some(Err(BodyError::App(error)))),
+            Some(Ok(frame)) => {
+                if let Ok(piece) = frame.into_data() {
+                    return Poll::Ready(Some(Ok(piece)));
+                }
+            }
+        }
+    }
+}
+
+fn more(hint: &SizeHint, bytes: u64) -> SizeHint {
+    let mut sum = SizeHint::new();
+    sum.set_lower(hint.lower() + bytes);
+    if let Some(upper) = hint.upper() {
+        sum.set_upper(upper + bytes);
+    }
+    sum
 }
 
 impl Body for CallBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        if let Some(piece) = self.held.pop_front() {
-            self.held_bytes -= u64::try_from(piece.len()).unwrap_or(u64::MAX);
-            return Poll::Ready(Some(Ok(Frame::data(piece))));
-        }
-        let Some(rest) = &mut self.rest else {
-            return Poll::Ready(None);
+        let piece = match std::task::ready!(self.poll_held(cx)) {
+            None => std::task::ready!(self.rest.poll(cx)),
+            held => held,
         };
-        loop {
-            match Pin::new(&mut *rest).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) if !frame.is_data() => {}
-                other => return other,
-            }
-        }
+        Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.held.is_empty() && self.rest.as_ref().is_none_or(Body::is_end_stream)
+        self.held.is_empty() && self.rest.is_end()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let rest = self
-            .rest
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
-        let mut hint = SizeHint::new();
-        hint.set_lower(rest.lower() + self.held_bytes);
-        if let Some(upper) = rest.upper() {
-            hint.set_upper(upper + self.held_bytes);
-        }
-        hint
+        more(&self.rest.size_hint(), self.held_bytes)
+    }
+}
+
+impl std::fmt::Debug for CallBody {
+    /// Without what was read: it may hold secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CallBody")
+            .field("held_bytes", &self.held_bytes)
+            .finish_non_exhaustive()
     }
 }

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::Core;
-use super::body::CallBody;
+use super::body::{BodyError, CallBody};
 use super::enforce::Permitted;
 use super::exchange::Exchange;
 use crate::model::{Outcome, Reason};
@@ -35,8 +35,16 @@ pub(super) fn forward(
     mut exchange: Exchange,
 ) -> impl Future<Output = Forwarded> {
     let watching = permitted.watching;
+    let whole = permitted.goes_whole();
     let mut request = permitted.into_request();
     rebuild(&mut request, gate, watching);
+    if !whole {
+        // The answer will be changed, so it must be readable.
+        let identity = HeaderValue::from_static("identity");
+        request
+            .headers_mut()
+            .insert(header::ACCEPT_ENCODING, identity);
+    }
     exchange.sending();
     // The request leaves before there is a future to keep it in: a call that waits for its answer is small.
     let sent = core
@@ -75,8 +83,8 @@ fn unanswered(gate: &Gate, mut exchange: Exchange, error: SendError) -> Forwarde
         SendError::Broken { source, peer } => {
             exchange.unanswered(&peer);
             if source.is_user() {
-                // The app broke its own body off.
-                return failed(exchange, Reason::AmbiguousFraming, Outcome::ClientGone);
+                let (reason, outcome) = broken_off(&source);
+                return failed(exchange, reason, outcome);
             }
             let reason = if source.is_parse() {
                 Reason::UpstreamInvalid
@@ -85,6 +93,22 @@ fn unanswered(gate: &Gate, mut exchange: Exchange, error: SendError) -> Forwarde
             };
             failed(exchange, reason, Outcome::Reset)
         }
+    }
+}
+
+/// Why the request's own body broke off.
+fn broken_off(error: &hyper::Error) -> (Reason, Outcome) {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+    match cause {
+        Some(BodyError::Unclean(fault)) => (fault.reason, Outcome::Aborted),
+        Some(BodyError::Stored(error)) => {
+            tracing::error!(
+                %error,
+                "a body that waited is lost"
+            );
+            (Reason::Internal, Outcome::Aborted)
+        }
+        Some(BodyError::App(_)) | None => (Reason::AmbiguousFraming, Outcome::ClientGone),
     }
 }
 

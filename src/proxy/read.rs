@@ -10,8 +10,9 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
-use super::body::{Budget, CallBody, Held};
+use super::body::CallBody;
 use super::framing;
+use super::held::{Budget, Held};
 use crate::model::{Call, Fault, Reason};
 use crate::snapshot::{Gate, Limits};
 use crate::vendor::{Head, Reader};
@@ -23,6 +24,8 @@ pub(super) enum Unread {
     Broken,
     /// It did not go on in time.
     Timeout,
+    /// There was no place to keep it.
+    Lost,
 }
 
 const OVER_CAP: Fault = Fault {
@@ -57,10 +60,14 @@ pub(super) async fn read<'r, 'c>(
     if let Some(fault) = framing::check(head, &gate.hosts) {
         reader.note(fault);
     }
-    let body = match (has_body, reader.wants_body()) {
-        (false, _) => CallBody::empty(),
-        (true, false) => CallBody::unread(body),
-        (true, true) => inspect(&mut reader, limits, budget, body).await?,
+    let body = if !has_body {
+        CallBody::empty()
+    } else if let Some(watch) = reader.watch() {
+        CallBody::watched(body, watch)
+    } else if reader.wants_body() {
+        inspect(&mut reader, limits, budget, body).await?
+    } else {
+        CallBody::unread(body)
     };
     Ok((reader.finish(), body))
 }
@@ -78,8 +85,9 @@ async fn inspect(
         return Ok(CallBody::unread(body));
     }
     let until = Instant::now() + limits.body_total;
+    let mut whole = true;
     while let Some(piece) = next_piece(&mut body, limits, until).await? {
-        let fits = held.push(&piece);
+        let fits = held.push(&piece).await.map_err(lost)?;
         if held.bytes() > limits.inspected_body {
             reader.note(OVER_CAP);
         } else if !fits {
@@ -88,10 +96,22 @@ async fn inspect(
             reader.feed(&piece);
         }
         if !reader.wants_body() {
-            return Ok(held.with_rest(Some(body)));
+            whole = false;
+            break;
         }
     }
-    Ok(held.with_rest(None))
+    let held = held.into_body().await.map_err(lost)?;
+    Ok(if whole { held } else { held.with_rest(body) })
+}
+
+/// What was read of the body is lost, so it can neither be judged nor forwarded.
+#[expect(clippy::needless_pass_by_value, reason = "it maps an error")]
+fn lost(error: std::io::Error) -> Unread {
+    tracing::warn!(
+        %error,
+        "a body could not be kept"
+    );
+    Unread::Lost
 }
 
 /// The next piece of a body; trailers are passed over.

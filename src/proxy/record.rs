@@ -11,6 +11,7 @@ use super::identify::Identity;
 use super::{Connection, Core};
 use crate::audit::{CallFacts, DecisionRecord, EventId, OnAuditFailure, Receipt, RequestFacts};
 use crate::model::{Asked, Call, Decision, Mode};
+use crate::policy;
 use crate::snapshot::Gate;
 use crate::telemetry::{CallKey, OperationKey};
 
@@ -51,11 +52,19 @@ pub(super) fn decision(
     } else {
         target.and_then(|target| target.query()).unwrap_or_default()
     };
-    let rendered = match &call.operation {
-        Asked::Listed(operation) => gate.operation_text(operation),
-        Asked::Unlisted { .. } | Asked::NotBuilt { .. } | Asked::Preflight | Asked::Unparsed => {
-            None
+    let rendered = call
+        .operation
+        .operation()
+        .and_then(|operation| gate.operation_text(operation));
+    let required = match &call.operation {
+        Asked::Chosen {
+            need: Some(need), ..
         }
+        | Asked::Unlisted {
+            assumed: Some(need),
+            ..
+        } => Some(policy::required(need)),
+        _ => None,
     };
     let record = DecisionRecord {
         facts: CallFacts {
@@ -84,7 +93,11 @@ pub(super) fn decision(
         },
         operation: &call.operation,
         rendered,
+        required,
         verdict: &decision.verdict,
+        members: call.members(),
+        children: &decision.children,
+        handlers: &call.handlers,
         token: identity.token,
         grant: identity.grant(),
         destination: &gate.destination,
@@ -97,8 +110,11 @@ pub(super) fn decision(
         decision: decision.verdict.word(),
         reason: decision.verdict.reason,
         operation: match &call.operation {
-            Asked::Listed(operation) => OperationKey::Listed(operation.index),
-            Asked::Unlisted { .. } | Asked::NotBuilt { .. } => OperationKey::Unlisted,
+            Asked::Listed(operation) | Asked::Chosen { operation, .. } => {
+                OperationKey::Listed(operation.index)
+            }
+            Asked::Unlisted { .. } | Asked::Closed { .. } => OperationKey::Unlisted,
+            Asked::TokenTraffic(_) => OperationKey::TokenTraffic,
             Asked::Preflight => OperationKey::Preflight,
             Asked::Unparsed => OperationKey::Unparsed,
         },

@@ -1,29 +1,20 @@
 //! Step 9: the answer's body streams, and the completion record closes with its last byte.
 
-use std::future::Future as _;
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::body::CallBody;
+use super::answer::{AnswerBody, Streaming};
 use super::exchange::{Arrival, Exchange};
 use super::observe::Observed;
 use super::read::Unread;
 use super::{Connection, Core};
 use crate::audit::{EventId, EventKind, Origin, RejectionRecord};
 use crate::model::{
-    ApiVersion, Call, CredentialKind, CredentialRead, Decision, Fault, Outcome, Reason,
+    AnswerShape, ApiVersion, Call, CredentialKind, CredentialRead, Decision, Fault, Outcome, Reason,
 };
 use crate::snapshot::{Gate, Limits};
-use crate::upstream::Lease;
-use crate::vendor::{NativeAnswer, Refusal};
+use crate::vendor::{NativeAnswer, Refusal, Splicer};
 
 /// The answer to an app.
 pub(super) type Answer = Response<AnswerBody>;
@@ -36,7 +27,10 @@ const REASON: HeaderName = HeaderName::from_static("grantgate-reason");
 pub(super) struct Refusing<'d> {
     fault: Option<Fault>,
     missing: &'d [&'d str],
+    /// Why the first refused member of a batch is refused.
+    member: Option<(Reason, &'d [&'d str])>,
     version: ApiVersion,
+    answer: AnswerShape,
     credential: Option<CredentialKind>,
 }
 
@@ -45,7 +39,13 @@ impl<'d> Refusing<'d> {
         Self {
             fault: call.fault,
             missing: &decision.verdict.missing,
+            member: decision
+                .children
+                .iter()
+                .find(|child| child.holds_back())
+                .map(|child| (child.reason, child.missing.as_slice())),
             version: call.operation.version(),
+            answer: call.answer,
             credential: match &call.credential {
                 CredentialRead::One(credential) => Some(credential.kind),
                 CredentialRead::Missing | CredentialRead::Unclear => None,
@@ -61,6 +61,7 @@ pub(super) fn pass(
     limits: &Limits,
     refusing: &Refusing<'_>,
     observed: Observed,
+    splicer: Option<Box<Splicer>>,
 ) -> Answer {
     let Observed {
         mut exchange,
@@ -92,15 +93,21 @@ pub(super) fn pass(
     }
     // The version between gate and app is the server's to say.
     head.version = http::Version::HTTP_11;
-    let body = AnswerBody::Vendor(Streaming {
-        body,
-        lease: Some(lease),
-        exchange: Some(exchange),
-        patience: limits.answer_idle,
-        timer: None,
-        broken_off: None,
-    });
-    Response::from_parts(head, body)
+    let splicer = splicer.filter(|_| is_whole_json(&head));
+    if splicer.is_some() {
+        head.headers.remove(header::CONTENT_LENGTH);
+    }
+    let body = Streaming::new(body, lease, exchange, limits.answer_idle, splicer);
+    Response::from_parts(head, AnswerBody::Vendor(body))
+}
+
+/// True for an answer that can be put together anew: anything else passes as it is.
+fn is_whole_json(head: &http::response::Parts) -> bool {
+    let starts = |value: &HeaderValue| value.as_bytes().starts_with(b"application/json");
+    let plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    head.status == StatusCode::OK
+        && head.headers.get(header::CONTENT_TYPE).is_some_and(starts)
+        && head.headers.get(header::CONTENT_ENCODING).is_none_or(plain)
 }
 
 /// Refuses a call in the vendor's own words.
@@ -108,35 +115,25 @@ pub(super) fn refuse(
     gate: &Gate,
     refusing: &Refusing<'_>,
     reason: Reason,
-    mut exchange: Exchange,
+    exchange: Exchange,
 ) -> Answer {
-    exchange.ends(Outcome::NotForwarded);
-    let scopes = if reason == Reason::ScopeMissing {
-        refusing.missing
-    } else {
-        &[]
+    // A batch that is refused whole is refused for what its first member lacks.
+    let (native, scopes) = match (reason, refusing.member) {
+        (Reason::BatchMemberDenied, Some((reason, missing))) => (reason, missing),
+        (Reason::ScopeMissing, _) => (reason, refusing.missing),
+        _ => (reason, [].as_slice()),
     };
     let refusal = Refusal {
-        reason,
+        reason: native,
         fault: refusing.fault,
         missing: scopes,
         version: refusing.version,
+        answer: refusing.answer,
         credential: refusing.credential,
     };
-    let NativeAnswer {
-        status,
-        content_type,
-        body,
-    } = gate.vendor.refuse(&refusal);
-    exchange.responding(status, Origin::Gate);
-    let event = exchange.event;
-    let mut response = Response::new(AnswerBody::Gate(Some(Bytes::from(body)), Some(exchange)));
-    *response.status_mut() =
-        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = answer(gate, gate.vendor.refuse(&refusal), reason, exchange);
+    let status = response.status();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(DECISION, event_value(&event));
-    headers.insert(REASON, HeaderValue::from_static(reason.as_str()));
     if !scopes.is_empty() {
         // RFC 6750 section 3: the scopes are separated by blanks.
         let challenge = format!(
@@ -147,15 +144,39 @@ pub(super) fn refuse(
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
     }
-    if status == 503 {
+    if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
-    if status == 405 {
+    if status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
     }
     if matches!(reason, Reason::AmbiguousFraming | Reason::UpgradeRefused) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    response
+}
+
+/// Answers a call in the vendor's place.
+pub(super) fn answer(
+    gate: &Gate,
+    answer: NativeAnswer,
+    reason: Reason,
+    mut exchange: Exchange,
+) -> Answer {
+    exchange.ends(Outcome::NotForwarded);
+    exchange.responding(answer.status, Origin::Gate);
+    let event = exchange.event;
+    let body = AnswerBody::Gate(Some(Bytes::from(answer.body)), Some(exchange));
+    let mut response = Response::new(body);
+    *response.status_mut() =
+        StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(answer.content_type),
+    );
+    headers.insert(DECISION, event_value(&event));
+    headers.insert(REASON, HeaderValue::from_static(reason.as_str()));
     expose(gate, headers);
     response
 }
@@ -171,27 +192,30 @@ pub(super) fn unread(
     let detail = match unread {
         Unread::Broken => "the body's framing is broken, or the app went away within it",
         Unread::Timeout => "the body did not go on in time",
+        Unread::Lost => "there is no place to keep the body while it is judged",
     };
-    reject(core, gate, connection, arrival, detail);
-    let fault = Fault {
-        reason: Reason::AmbiguousFraming,
-        detail,
+    let reason = match unread {
+        Unread::Broken | Unread::Timeout => Reason::AmbiguousFraming,
+        Unread::Lost => Reason::Overloaded,
     };
+    reject(core, gate, connection, arrival, reason, detail);
+    let fault = Fault { reason, detail };
     let refusal = Refusal {
         reason: fault.reason,
         fault: Some(fault),
         missing: &[],
         version: ApiVersion::V2,
+        answer: AnswerShape::Usual,
         credential: None,
     };
     let NativeAnswer {
         content_type, body, ..
     } = gate.vendor.refuse(&refusal);
     let mut response = Response::new(AnswerBody::Gate(Some(Bytes::from(body)), None));
-    *response.status_mut() = if unread == Unread::Timeout {
-        StatusCode::REQUEST_TIMEOUT
-    } else {
-        StatusCode::BAD_REQUEST
+    *response.status_mut() = match unread {
+        Unread::Timeout => StatusCode::REQUEST_TIMEOUT,
+        Unread::Broken => StatusCode::BAD_REQUEST,
+        Unread::Lost => StatusCode::SERVICE_UNAVAILABLE,
     };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -207,9 +231,9 @@ pub(super) fn reject(
     gate: &Gate,
     connection: &Connection,
     arrival: Arrival,
+    reason: Reason,
     detail: &str,
 ) {
-    let reason = Reason::AmbiguousFraming;
     core.metrics.rejected(&gate.name, reason);
     let record = RejectionRecord {
         time: arrival.time,
@@ -245,151 +269,4 @@ fn expose(gate: &Gate, headers: &mut HeaderMap) {
 
 fn event_value(event: &EventId) -> HeaderValue {
     HeaderValue::from_bytes(event.as_bytes()).unwrap_or_else(|_| HeaderValue::from_static(""))
-}
-
-/// The body of an answer. However it ends, the call's completion record follows.
-#[derive(Debug)]
-pub enum AnswerBody {
-    /// The vendor's, as it comes.
-    Vendor(Streaming),
-    /// The gate's own.
-    #[expect(private_interfaces, reason = "the exchange is the proxy's own")]
-    Gate(Option<Bytes>, Option<Exchange>),
-}
-
-/// A vendor's answer on its way to the app.
-#[derive(Debug)]
-pub struct Streaming {
-    body: Incoming,
-    lease: Option<Lease<CallBody>>,
-    exchange: Option<Exchange>,
-    patience: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
-    broken_off: Option<BrokenOff>,
-}
-
-/// The answer broke off: the connection to the app ends without the body's end, so that the app sees it.
-#[derive(Debug, thiserror::Error)]
-pub enum BrokenOff {
-    /// The upstream broke off.
-    #[error("the upstream's answer broke off")]
-    Upstream(#[source] hyper::Error),
-    /// The upstream did not go on in time.
-    #[error("the upstream's answer did not go on in time")]
-    Timeout,
-}
-
-impl Streaming {
-    fn end(&mut self, outcome: Outcome) {
-        if let Some(mut exchange) = self.exchange.take() {
-            exchange.ends(outcome);
-        }
-        if let Some(lease) = self.lease.take()
-            && outcome == Outcome::Ok
-        {
-            lease.give_back();
-        }
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        if let Some(error) = self.broken_off.take() {
-            return Poll::Ready(Some(Err(error)));
-        }
-        // The body waits for its connection, which is driven here and wakes this task itself.
-        let asleep = &mut Context::from_waker(Waker::noop());
-        let mut driven = false;
-        loop {
-            match Pin::new(&mut self.body).poll_frame(asleep) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    self.timer = None;
-                    // Trailers are dropped, as those of requests are.
-                    let Ok(piece) = frame.into_data() else {
-                        continue;
-                    };
-                    if let Some(exchange) = &mut self.exchange {
-                        exchange.bytes += u64::try_from(piece.len()).unwrap_or(u64::MAX);
-                    }
-                    if self.body.is_end_stream() {
-                        self.end(Outcome::Ok);
-                    }
-                    return Poll::Ready(Some(Ok(Frame::data(piece))));
-                }
-                Poll::Ready(None) => {
-                    self.end(Outcome::Ok);
-                    return Poll::Ready(None);
-                }
-                Poll::Ready(Some(Err(error))) => {
-                    self.end(Outcome::Truncated);
-                    // What came before is flushed while this task is put off once: the app gets all that there was.
-                    self.broken_off = Some(BrokenOff::Upstream(error));
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                Poll::Pending if !driven => {
-                    driven = true;
-                    if let Some(lease) = &mut self.lease {
-                        lease.drive(cx);
-                    }
-                }
-                Poll::Pending => {
-                    let patience = self.patience;
-                    let timer = self
-                        .timer
-                        .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + patience)));
-                    if timer.as_mut().poll(cx).is_pending() {
-                        return Poll::Pending;
-                    }
-                    self.end(Outcome::Timeout);
-                    return Poll::Ready(Some(Err(BrokenOff::Timeout)));
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Streaming {
-    fn drop(&mut self) {
-        // An answer without a body is never polled.
-        if self.body.is_end_stream() {
-            self.end(Outcome::Ok);
-        }
-    }
-}
-
-impl Body for AnswerBody {
-    type Data = Bytes;
-    type Error = BrokenOff;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        match self.get_mut() {
-            Self::Vendor(streaming) => streaming.poll(cx),
-            Self::Gate(text, exchange) => {
-                let text = text.take();
-                if let (Some(text), Some(mut exchange)) = (&text, exchange.take()) {
-                    exchange.bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
-                }
-                Poll::Ready(text.map(|text| Ok(Frame::data(text))))
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Vendor(streaming) => streaming.body.is_end_stream(),
-            Self::Gate(text, _) => text.is_none(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Vendor(streaming) => streaming.body.size_hint(),
-            Self::Gate(text, _) => SizeHint::with_exact(
-                text.as_ref()
-                    .map_or(0, |text| u64::try_from(text.len()).unwrap_or(0)),
-            ),
-        }
-    }
 }

@@ -62,6 +62,7 @@ pub async fn serve<S>(
             gate,
             &connection,
             Arrival::now(),
+            crate::model::Reason::AmbiguousFraming,
             "the request is not HTTP/1.1 that can be read",
         );
     }

@@ -37,6 +37,8 @@ pub enum OperationKey {
     Unlisted,
     /// A CORS preflight.
     Preflight,
+    /// Traffic of the token endpoint.
+    TokenTraffic,
     /// No operation was read.
     Unparsed,
 }
@@ -88,6 +90,7 @@ impl Collector {
                 .and_then(|names| names.operations.get(usize::try_from(index).ok()?))
                 .map_or("unlisted", AsRef::as_ref),
             OperationKey::Unlisted => "unlisted",
+            OperationKey::TokenTraffic => "token_traffic",
             OperationKey::Preflight => "preflight",
             OperationKey::Unparsed => "unparsed",
         };

@@ -10,17 +10,18 @@ pub(super) fn bearer(value: &[u8]) -> Option<&[u8]> {
 }
 
 /// Media types that are read, or recognised.
-pub(super) enum MediaType {
+pub(super) enum MediaType<'h> {
     Json,
     Form,
-    Multipart,
+    /// With the parameters behind its name.
+    Multipart(&'h [u8]),
 }
 
 /// The body's media type, where the portal and everybody else would agree on it.
 ///
 /// The portal takes JSON for JSON only under exactly this name, cut at `;`; PHP folds the case of forms and cuts at
 /// `;`, `,` and blanks. Whatever is neither is read as a query string, whatever its type says.
-pub(super) fn media_type(headers: &HeaderMap) -> Option<MediaType> {
+pub(super) fn media_type(headers: &HeaderMap) -> Option<MediaType<'_>> {
     let mut values = headers.get_all(header::CONTENT_TYPE).into_iter();
     let value = values.next()?.as_bytes();
     if values.next().is_some() {
@@ -29,7 +30,7 @@ pub(super) fn media_type(headers: &HeaderMap) -> Option<MediaType> {
     let cut = memchr::memchr(b';', value).unwrap_or(value.len());
     let (name, parameters) = value.split_at_checked(cut)?;
     match name {
-        b"multipart/form-data" => return Some(MediaType::Multipart),
+        b"multipart/form-data" => return Some(MediaType::Multipart(parameters)),
         b"application/json" | b"application/x-www-form-urlencoded" => {}
         _ => return None,
     }

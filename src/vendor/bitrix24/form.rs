@@ -1,112 +1,127 @@
-//! Queries and urlencoded forms, read as PHP reads them, in pieces of any size.
+//! Queries and urlencoded forms, cut into names and values as PHP cuts them, in pieces of any size.
 
-use super::parameter::{Classified, Parameter, classify};
+use zeroize::Zeroize;
 
 /// PHP's default `max_input_vars`: a portal may silently stop here, or go on.
-const CERTAIN_PAIRS: u32 = 1000;
+pub(super) const CERTAIN_PAIRS: u32 = 1000;
 
-/// The longest pair that is kept while its end has not come: longer than any token.
-const LONGEST_PAIR: usize = 8 * 1024;
+/// The longest name that is kept while its end has not come.
+const LONGEST_NAME: usize = 8 * 1024;
 
-/// What a scanner finds.
-#[cfg_attr(test, derive(Debug))]
-#[derive(PartialEq, Eq)]
-pub(super) enum Found<'b> {
-    /// A parameter that decides, spelt as documented, with its value still percent-encoded.
-    Plain(Parameter, &'b [u8]),
-    /// A parameter that decides in PHP's reading, disguised: array, other spelling, or behind a thousand others.
-    Disguised(Parameter),
-    /// A name, or the value of a parameter that decides, that is too long to be told.
-    TooLong,
-    /// A NUL byte: PHP may cut the text before it or after it, and read it twice.
-    Nul,
+/// Is told of the pairs of a form, in order.
+pub(super) trait Pairs {
+    /// A name, still percent-encoded, which begins at `at`; true if the value is wanted.
+    fn name(&mut self, raw: &[u8], at: u64) -> bool;
+    /// The next piece of a wanted value, still percent-encoded.
+    fn value(&mut self, raw: &[u8]);
+    /// The end of a wanted pair, at `at`.
+    fn end(&mut self, at: u64);
+    /// A name is too long to be told.
+    fn too_long(&mut self);
+    /// There is a NUL byte: PHP may cut the text before it or after it, and read it twice.
+    fn nul(&mut self);
 }
 
 /// Scans `name=value&name=value`.
 #[derive(Default)]
 pub(super) struct FormScanner {
-    /// The pair whose end has not come yet.
+    state: State,
+    /// The beginning of a name whose end has not come yet.
     carry: Vec<u8>,
-    /// True within the value of a parameter that does not decide.
-    skipping: bool,
-    pairs: u32,
+    /// Where the pair at hand begins.
+    begun: u64,
+    /// Bytes scanned.
+    position: u64,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Name,
+    Wanted,
+    Skipped,
 }
 
 impl FormScanner {
     /// Scans the next bytes, in order.
-    pub(super) fn feed(&mut self, mut bytes: &[u8], found: &mut impl FnMut(Found<'_>)) {
+    pub(super) fn feed(&mut self, bytes: &[u8], pairs: &mut impl Pairs) {
         if memchr::memchr(0, bytes).is_some() {
-            found(Found::Nul);
+            pairs.nul();
         }
-        while let Some(end) = memchr::memchr(b'&', bytes) {
-            let (piece, rest) = bytes.split_at(end);
-            bytes = rest.get(1..).unwrap_or_default();
-            self.end_pair(piece, found);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let end = match self.state {
+                State::Name => memchr::memchr2(b'=', b'&', rest),
+                State::Wanted | State::Skipped => memchr::memchr(b'&', rest),
+            };
+            let (piece, after) = rest.split_at(end.unwrap_or(rest.len()));
+            self.advance(piece.len());
+            if self.state == State::Wanted {
+                pairs.value(piece);
+            }
+            let Some((&mark, after)) = after.split_first() else {
+                if self.state == State::Name {
+                    self.keep(piece, pairs);
+                }
+                return;
+            };
+            if self.state == State::Name {
+                self.end_name(piece, pairs);
+            }
+            if mark == b'&' {
+                self.end_pair(pairs);
+            }
+            self.advance(1);
+            if mark == b'&' {
+                self.begun = self.position;
+            }
+            rest = after;
         }
-        self.keep(bytes, found);
     }
 
     /// Ends the last pair.
-    pub(super) fn finish(&mut self, found: &mut impl FnMut(Found<'_>)) {
-        self.end_pair(&[], found);
+    pub(super) fn finish(&mut self, pairs: &mut impl Pairs) {
+        if self.state == State::Name {
+            self.end_name(&[], pairs);
+        }
+        self.end_pair(pairs);
     }
 
-    fn end_pair(&mut self, piece: &[u8], found: &mut impl FnMut(Found<'_>)) {
-        if std::mem::take(&mut self.skipping) {
-            self.pairs = self.pairs.saturating_add(1);
-        } else if self.carry.is_empty() {
-            self.pair(piece, found);
+    fn end_name(&mut self, piece: &[u8], pairs: &mut impl Pairs) {
+        let wanted = if self.carry.is_empty() {
+            pairs.name(piece, self.begun)
         } else {
             self.carry.extend_from_slice(piece);
-            let mut pair = std::mem::take(&mut self.carry);
-            self.pair(&pair, found);
-            zeroize::Zeroize::zeroize(&mut pair);
-        }
+            let mut name = std::mem::take(&mut self.carry);
+            let wanted = pairs.name(&name, self.begun);
+            name.zeroize();
+            wanted
+        };
+        self.state = if wanted {
+            State::Wanted
+        } else {
+            State::Skipped
+        };
     }
 
-    fn pair(&mut self, pair: &[u8], found: &mut impl FnMut(Found<'_>)) {
-        if pair.is_empty() {
-            return;
+    fn end_pair(&mut self, pairs: &mut impl Pairs) {
+        if self.state == State::Wanted {
+            pairs.end(self.position);
         }
-        self.pairs = self.pairs.saturating_add(1);
-        let (name, value) = split(pair);
-        let classified = classify(name);
-        if pair.len() > LONGEST_PAIR
-            && (name.len() > LONGEST_PAIR || classified != Classified::Other)
-        {
-            return found(Found::TooLong);
-        }
-        match classified {
-            Classified::Other => {}
-            Classified::Plain(parameter) if self.pairs <= CERTAIN_PAIRS => {
-                found(Found::Plain(parameter, value));
-            }
-            Classified::Plain(parameter) | Classified::Disguised(parameter) => {
-                found(Found::Disguised(parameter));
-            }
-        }
+        self.state = State::Name;
     }
 
-    fn keep(&mut self, piece: &[u8], found: &mut impl FnMut(Found<'_>)) {
-        if self.skipping || piece.is_empty() {
-            return;
-        }
-        let named = memchr::memchr(b'=', piece).is_some();
-        if self.carry.is_empty() && named && classify(split(piece).0) == Classified::Other {
-            self.skipping = true;
-            return;
-        }
+    fn keep(&mut self, piece: &[u8], pairs: &mut impl Pairs) {
         self.carry.extend_from_slice(piece);
-        if self.carry.len() <= LONGEST_PAIR {
-            return;
+        if self.carry.len() > LONGEST_NAME {
+            pairs.too_long();
+            self.carry.zeroize();
+            self.state = State::Skipped;
         }
-        if memchr::memchr(b'=', &self.carry).is_none()
-            || classify(split(&self.carry).0) != Classified::Other
-        {
-            found(Found::TooLong);
-        }
-        self.carry.clear();
-        self.skipping = true;
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        self.position += u64::try_from(bytes).unwrap_or_default();
     }
 }
 
@@ -114,18 +129,14 @@ impl std::fmt::Debug for FormScanner {
     /// Without what was read: it may be a credential.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("FormScanner")
-            .field("pairs", &self.pairs)
+            .field("position", &self.position)
             .finish_non_exhaustive()
     }
 }
 
-fn split(pair: &[u8]) -> (&[u8], &[u8]) {
-    match memchr::memchr(b'=', pair) {
-        Some(at) => (
-            pair.get(..at).unwrap_or_default(),
-            pair.get(at + 1..).unwrap_or_default(),
-        ),
-        None => (pair, &[]),
+impl Drop for FormScanner {
+    fn drop(&mut self) {
+        self.carry.zeroize();
     }
 }
 
@@ -133,22 +144,58 @@ fn split(pair: &[u8]) -> (&[u8], &[u8]) {
 mod tests {
     use super::*;
 
+    /// Writes down what it is told; wants every value but those of names that begin with `x`.
+    #[derive(Default)]
+    struct Heard(Vec<String>);
+
+    impl Pairs for Heard {
+        fn name(&mut self, raw: &[u8], at: u64) -> bool {
+            self.0
+                .push(format!("{at}:{}=", String::from_utf8_lossy(raw)));
+            !raw.starts_with(b"x")
+        }
+        fn value(&mut self, raw: &[u8]) {
+            let last = self.0.last_mut().unwrap();
+            last.push_str(&String::from_utf8_lossy(raw));
+        }
+        fn end(&mut self, at: u64) {
+            self.0.last_mut().unwrap().push_str(&format!(":{at}"));
+        }
+        fn too_long(&mut self) {
+            self.0.push("too long".to_owned());
+        }
+        fn nul(&mut self) {
+            self.0.push("nul".to_owned());
+        }
+    }
+
     fn scan(pieces: &[&[u8]]) -> Vec<String> {
-        let mut found = Vec::new();
-        let mut note = |one: Found<'_>| found.push(format!("{one:?}"));
+        let mut heard = Heard::default();
         let mut scanner = FormScanner::default();
         for piece in pieces {
-            scanner.feed(piece, &mut note);
+            scanner.feed(piece, &mut heard);
         }
-        scanner.finish(&mut note);
-        found
+        scanner.finish(&mut heard);
+        heard.0
     }
 
     #[test]
     fn cutting_makes_no_difference() {
-        let text = b"a=1&&auth=T%31&filter[x]=y&access.token=z&b&method=m&=&auth";
+        let text = b"a=1&&auth=T%31&x[y]=z&b&=&c==d&x=1";
         let whole = scan(&[text]);
-        assert_eq!(whole.len(), 4, "{whole:?}");
+        assert_eq!(
+            whole,
+            [
+                "0:a=1:3",
+                "4:=:4",
+                "5:auth=T%31:14",
+                "15:x[y]=",
+                "22:b=:23",
+                "24:=:25",
+                "26:c==d:30",
+                "31:x="
+            ]
+        );
         for at in 0..text.len() {
             assert_eq!(scan(&[&text[..at], &text[at..]]), whole, "cut at {at}");
         }
@@ -157,26 +204,15 @@ mod tests {
     }
 
     #[test]
-    fn a_name_behind_a_thousand_others_is_disguised() {
-        let filler = "x=1&".repeat(999);
+    fn a_name_that_is_too_long_is_said_and_what_follows_is_read() {
+        let long = "n".repeat(LONGEST_NAME + 1);
         assert_eq!(
-            scan(&[format!("{filler}auth=T").as_bytes()]),
-            ["Plain(Token, [84])"]
+            scan(&[long.as_bytes(), b"=1&a=2"]),
+            [
+                "too long".to_owned(),
+                format!("{}:a=2:{}", long.len() + 3, long.len() + 6)
+            ]
         );
-        assert_eq!(
-            scan(&[format!("{filler}y=1&auth=T").as_bytes()]),
-            ["Disguised(Token)"]
-        );
-    }
-
-    #[test]
-    fn long_values_pass_unless_they_decide() {
-        let long = "v".repeat(LONGEST_PAIR + 1);
-        assert_eq!(
-            scan(&[format!("file={long}").as_bytes(), b"&auth=T"]),
-            ["Plain(Token, [84])"]
-        );
-        assert_eq!(scan(&[b"auth=", long.as_bytes()]), ["TooLong"]);
-        assert_eq!(scan(&[long.as_bytes(), b"=1"]), ["TooLong"]);
+        assert_eq!(scan(&[b"a=\0"]), ["nul", "0:a=\0:3"]);
     }
 }

@@ -30,6 +30,17 @@ impl Number {
         })
     }
 
+    /// How many of these bytes are more digits of the same part: they change nothing.
+    pub(super) fn run(self, bytes: &[u8]) -> usize {
+        if !matches!(self, Self::Integer | Self::Fraction | Self::ExponentDigits) {
+            return 0;
+        }
+        bytes
+            .iter()
+            .position(|b| !b.is_ascii_digit())
+            .unwrap_or(bytes.len())
+    }
+
     /// True if the number is whole.
     pub(super) const fn may_end(self) -> bool {
         matches!(

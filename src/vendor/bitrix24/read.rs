@@ -1,18 +1,21 @@
-//! Reading one request: which credential, which operation, and whether the portal could see it otherwise.
+//! Reading one request: which credential, which operations, and whether the portal could see it otherwise.
 
 use std::borrow::Cow;
 
 use http::{Method, header};
 
+use super::choice::{self, is_batch, is_signed, watch_for};
 use super::field::{MediaType, bearer, media_type};
-use super::form::{FormScanner, Found};
-use super::json::{JsonScanner, Value};
-use super::parameter::{Parameter, decode};
+use super::form::FormScanner;
+use super::gather::{FOREIGN_CREDENTIAL, Gather, UNCLEAR_CREDENTIAL};
+use super::json::JsonScanner;
+use super::multipart::MultipartScanner;
 use super::target::{self, Path, Target};
+use super::upload::Watch;
 use crate::catalogue::Catalogue;
 use crate::model::{
-    ApiVersion, Asked, Call, Credential, CredentialKind, CredentialRead, Fault, Inspected,
-    Location, NotBuilt, Reason, Secret, cap_name,
+    AnswerShape, ApiVersion, Asked, Call, CredentialKind, CredentialRead, Fault, Inspected,
+    Location, Reason,
 };
 use crate::vendor::Head;
 
@@ -22,22 +25,6 @@ pub(super) const VERB_NOT_OFFERED: Fault = Fault {
     detail: "the portal offers GET, HEAD and POST",
 };
 
-const TWO_CREDENTIALS: Fault = Fault {
-    reason: Reason::AmbiguousCredential,
-    detail: "the request carries more than one credential",
-};
-const UNCLEAR_CREDENTIAL: Fault = Fault {
-    reason: Reason::AmbiguousCredential,
-    detail: "the credential is not spelt in a documented way",
-};
-const FOREIGN_CREDENTIAL: Fault = Fault {
-    reason: Reason::AmbiguousCredential,
-    detail: "the request uses a door that is not OAuth or a webhook",
-};
-const ROUTING: Fault = Fault {
-    reason: Reason::AmbiguousOperation,
-    detail: "a parameter names a method or page beside the path",
-};
 const ERROR_PAGE: Fault = Fault {
     reason: Reason::AmbiguousOperation,
     detail: "the target holds the mark of an error page, behind which the portal looks for another target",
@@ -46,13 +33,21 @@ const OVERRIDE: Fault = Fault {
     reason: Reason::AmbiguousOperation,
     detail: "a header names another verb than the request",
 };
+const SIGNED: Fault = Fault {
+    reason: Reason::AmbiguousOperation,
+    detail: "a `token` makes a signed call of a method that is not known to be called so",
+};
 const BODY_WITHOUT_POST: Fault = Fault {
     reason: Reason::AmbiguousBody,
     detail: "a body is read from POST requests only",
 };
 const BODY_TYPE: Fault = Fault {
     reason: Reason::AmbiguousBody,
-    detail: "the body is neither `application/json` nor `application/x-www-form-urlencoded`, spelt so and once",
+    detail: "the body is neither `application/json`, `application/x-www-form-urlencoded` nor `multipart/form-data`, spelt so and once",
+};
+const BODY_TYPE_V3: Fault = Fault {
+    reason: Reason::AmbiguousBody,
+    detail: "REST 3.0 takes parameters as `application/json` only",
 };
 const BODY_ENCODED: Fault = Fault {
     reason: Reason::AmbiguousBody,
@@ -62,28 +57,27 @@ const BODY_JSON: Fault = Fault {
     reason: Reason::AmbiguousBody,
     detail: "the body is not strict JSON",
 };
-const BODY_TOO_LONG: Fault = Fault {
+pub(super) const BODY_MULTIPART: Fault = Fault {
     reason: Reason::AmbiguousBody,
-    detail: "a parameter is too long to be told",
+    detail: "the multipart body is not in the one spelling that everybody reads alike",
 };
-
-const BODY_NUL: Fault = Fault {
-    reason: Reason::AmbiguousBody,
-    detail: "the body holds a NUL byte, at which PHP may cut it",
-};
-
-/// The longest token that is taken for one, in bytes; the vendor's have 70.
-const LONGEST_TOKEN: usize = 4096;
 
 /// Reads one request as a portal does.
 #[derive(Debug)]
 pub struct Reader<'r, 'c> {
-    credential: CredentialRead<'r>,
-    operation: Asked<'c>,
-    signed: bool,
-    fault: Option<Fault>,
+    gather: Gather<'r, 'c>,
+    path: Read<'r>,
     body: Body,
     inspected: Inspected,
+}
+
+/// What the target names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Read<'r> {
+    Call(Target<'r>),
+    Token,
+    Preflight,
+    Nothing,
 }
 
 /// How the portal would read the body.
@@ -92,6 +86,7 @@ enum Body {
     /// There is none, or it is not looked at.
     Unread,
     Form(FormScanner),
+    Multipart(Box<MultipartScanner>),
     /// `false` until the first byte: a JSON type without a body is no body.
     Json(Box<JsonScanner>, bool),
 }
@@ -99,27 +94,28 @@ enum Body {
 impl<'r, 'c> Reader<'r, 'c> {
     pub(in crate::vendor) fn new(head: Head<'r>, catalogue: &'c Catalogue) -> Self {
         let mut reader = Self {
-            credential: CredentialRead::Missing,
-            operation: Asked::Unparsed,
-            signed: false,
-            fault: None,
+            gather: Gather::new(catalogue),
+            path: Read::Nothing,
             body: Body::Unread,
             inspected: Inspected::None,
         };
         let (path, query) = head.target.split_once('?').unwrap_or((head.target, ""));
-        reader.read_path(path, catalogue);
+        reader.read_path(path);
+        if reader.path == Read::Token {
+            reader.read_token_traffic(head);
+            return reader;
+        }
         reader.read_headers(head);
         if !query.is_empty() {
             let mut scanner = FormScanner::default();
-            let mut note = |found: Found<'_>| reader.parameter(&found, Location::Query);
-            scanner.feed(query.as_bytes(), &mut note);
-            scanner.finish(&mut note);
+            scanner.feed(query.as_bytes(), &mut reader.gather);
+            scanner.finish(&mut reader.gather);
         }
         if has_error_mark(head.target.as_bytes()) {
             reader.note(ERROR_PAGE);
         }
         if reader.is_preflight(head) {
-            reader.operation = Asked::Preflight;
+            reader.path = Read::Preflight;
         } else if !matches!(*head.verb, Method::GET | Method::HEAD | Method::POST) {
             reader.note(VERB_NOT_OFFERED);
         }
@@ -138,46 +134,55 @@ impl<'r, 'c> Reader<'r, 'c> {
                 .headers
                 .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
             && !head.has_body
-            && matches!(self.credential, CredentialRead::Missing)
-            && matches!(
-                self.operation,
-                Asked::Listed(_) | Asked::Unlisted { .. } | Asked::NotBuilt { .. }
-            )
-            && self.fault.is_none()
-            && !self.signed
+            && matches!(self.gather.credential, CredentialRead::Missing)
+            && matches!(self.path, Read::Call(_))
+            && self.gather.fault.is_none()
+            && self.gather.values.signed.is_absent()
     }
 
     pub(in crate::vendor) fn wants_body(&self) -> bool {
-        self.fault.is_none() && !matches!(self.body, Body::Unread)
+        self.gather.fault.is_none() && !matches!(self.body, Body::Unread)
+    }
+
+    /// What looks at the body while it passes, where it need not be read before the verdict: an upload by a link that
+    /// the portal signed, whose credential and token stand in the target.
+    pub(in crate::vendor) fn watch(&mut self) -> Option<Watch> {
+        let Read::Call(target) = self.path else {
+            return None;
+        };
+        let told = matches!(self.gather.credential, CredentialRead::One(_))
+            && self.gather.values.signed.text().is_some()
+            && target.method.eq_ignore_ascii_case("upload")
+            && self.gather.fault.is_none();
+        match std::mem::replace(&mut self.body, Body::Unread) {
+            Body::Multipart(scanner) if told => Some(Watch::new(*scanner)),
+            other => {
+                self.body = other;
+                None
+            }
+        }
     }
 
     pub(in crate::vendor) fn feed(&mut self, bytes: &[u8]) {
-        let mut body = std::mem::replace(&mut self.body, Body::Unread);
-        match &mut body {
-            Body::Unread => {}
+        let read = match &mut self.body {
+            Body::Unread => Ok(()),
             Body::Form(scanner) => {
-                scanner.feed(bytes, &mut |found| self.parameter(&found, Location::Form));
+                scanner.feed(bytes, &mut self.gather);
+                Ok(())
             }
+            Body::Multipart(scanner) => scanner
+                .feed(bytes, &mut self.gather)
+                .map_err(|_| BODY_MULTIPART),
             Body::Json(scanner, begun) => {
                 *begun |= !bytes.is_empty();
-                if scanner
-                    .feed(bytes, &mut |parameter, value| {
-                        self.member(parameter, &value);
-                    })
-                    .is_err()
-                {
-                    self.unparseable(BODY_JSON);
-                    return;
-                }
+                scanner.feed(bytes, &mut self.gather).map_err(|_| BODY_JSON)
             }
-        }
-        self.body = body;
+        };
+        read.unwrap_or_else(|fault| self.unparseable(fault));
     }
 
     pub(in crate::vendor) fn note(&mut self, fault: Fault) {
-        if self.fault.is_none_or(|known| fault.reason < known.reason) {
-            self.fault = Some(fault);
-        }
+        self.gather.note(fault);
         if fault.reason == Reason::BodyOverCap {
             self.inspected = Inspected::OverCap;
         }
@@ -187,62 +192,118 @@ impl<'r, 'c> Reader<'r, 'c> {
         // A body that was not read to its end has said nothing yet.
         if self.wants_body() {
             self.inspected = Inspected::Full;
-            match std::mem::replace(&mut self.body, Body::Unread) {
-                Body::Form(mut scanner) => {
-                    scanner.finish(&mut |found| self.parameter(&found, Location::Form));
+            let read = match &mut self.body {
+                Body::Form(scanner) => {
+                    scanner.finish(&mut self.gather);
+                    Ok(())
                 }
-                Body::Json(scanner, true) if scanner.finish().is_err() => {
-                    self.unparseable(BODY_JSON);
-                }
-                Body::Unread | Body::Json(..) => {}
-            }
+                Body::Multipart(scanner) => scanner.finish().map_err(|_| BODY_MULTIPART),
+                Body::Json(scanner, true) => scanner.finish().map_err(|_| BODY_JSON),
+                Body::Unread | Body::Json(..) => Ok(()),
+            };
+            read.unwrap_or_else(|fault| self.unparseable(fault));
         }
-        if self.signed {
-            self.not_built(NotBuilt::SignedToken);
-        }
-        if matches!(&self.credential, CredentialRead::One(one) if one.secret.expose().is_empty()) {
-            self.credential = CredentialRead::Missing;
-        }
-        Call {
-            credential: self.credential,
-            operation: self.operation,
-            members: Vec::new(),
-            fault: self.fault,
-            inspected: self.inspected,
-        }
+        self.into_call()
     }
 
-    fn read_path(&mut self, path: &'r str, catalogue: &'c Catalogue) {
-        let Target {
-            version,
-            webhook,
-            method,
-            xml,
-        } = match target::read(path) {
+    fn into_call(self) -> Call<'r, 'c> {
+        let Self {
+            mut gather,
+            path,
+            inspected,
+            body,
+        } = self;
+        if matches!(&gather.credential, CredentialRead::One(one) if one.secret.expose().is_empty())
+        {
+            gather.credential = CredentialRead::Missing;
+        }
+        let mut call = Call {
+            credential: CredentialRead::Missing,
+            operation: match path {
+                Read::Token => Asked::TokenTraffic("/oauth/token"),
+                Read::Preflight => Asked::Preflight,
+                Read::Call(_) | Read::Nothing => Asked::Unparsed,
+            },
+            batch: None,
+            signed: false,
+            handlers: Vec::new(),
+            answer: AnswerShape::Usual,
+            fault: None,
+            inspected,
+        };
+        if let Read::Call(target) = path {
+            let catalogue = gather.catalogue;
+            call.operation =
+                choice::asked(catalogue, target.version, target.method, &gather.values);
+            let signed = call.operation.operation().is_some_and(is_signed);
+            if !gather.values.signed.is_absent() {
+                if signed {
+                    call.signed = gather.values.signed.text().is_some();
+                } else {
+                    gather.note(SIGNED);
+                }
+            }
+            if let (true, Asked::Listed(operation)) = (gather.reaches, &call.operation) {
+                call.operation = Asked::Chosen {
+                    operation,
+                    need: None,
+                };
+            }
+            if target.xml {
+                call.answer = AnswerShape::Xml;
+            }
+            call.handlers.extend(gather.handler());
+            // Of a batch that cannot be read in one way only, no member is certain.
+            if is_batch(target.method) && gather.fault.is_none() {
+                call.handlers.append(&mut gather.commands.handlers);
+                let divisible = target.version == ApiVersion::V2 && !target.xml;
+                let parts = matches!(body, Body::Multipart(_));
+                call.batch = Some(gather.commands.finish(divisible, parts));
+            }
+        }
+        call.credential = gather.credential;
+        call.fault = gather.fault;
+        call
+    }
+
+    fn read_path(&mut self, path: &'r str) {
+        let target = match target::read(path) {
             Path::Call(target) => target,
+            Path::Token => {
+                self.path = Read::Token;
+                return;
+            }
             Path::Elsewhere => return,
             Path::Unclear(fault) => return self.note(fault),
         };
-        if let Some(pair) = webhook {
-            self.credential_found(
+        self.path = Read::Call(target);
+        if let Some(pair) = target.webhook {
+            self.gather.credential_found(
                 CredentialKind::Webhook,
                 Location::Path,
                 Cow::Borrowed(pair.as_bytes()),
             );
         }
-        self.operation = match catalogue.find(version, method) {
-            Some(operation) => Asked::Listed(operation),
-            None => Asked::Unlisted {
-                version,
-                name: cap_name(method),
-            },
-        };
-        if version == ApiVersion::V3 {
-            self.not_built(NotBuilt::Rest3);
-        } else if method.eq_ignore_ascii_case("batch") {
-            self.not_built(NotBuilt::Batch);
-        } else if xml {
-            self.not_built(NotBuilt::Xml);
+        if let Some(operation) = self.gather.catalogue.find(target.version, target.method) {
+            self.gather.watch = watch_for(operation);
+        }
+        // Whatever the catalogue says: what runs several methods is read as such.
+        let batch = is_batch(target.method);
+        self.gather.watch.commands = batch && target.version == ApiVersion::V2;
+        self.gather.inside.items = batch && target.version == ApiVersion::V3;
+    }
+
+    /// The token endpoint: its parameters are the authorization server's business, and none of them is a credential of
+    /// a call.
+    fn read_token_traffic(&mut self, head: Head<'_>) {
+        if !matches!(*head.verb, Method::GET | Method::POST) {
+            self.note(VERB_NOT_OFFERED);
+        }
+        if head.has_body && *head.verb != Method::POST {
+            self.note(BODY_WITHOUT_POST);
+        }
+        if has_error_mark(head.target.as_bytes()) {
+            self.note(ERROR_PAGE);
         }
     }
 
@@ -251,13 +312,13 @@ impl<'r, 'c> Reader<'r, 'c> {
             match name.as_str() {
                 "authorization" => match bearer(value.as_bytes()) {
                     Some(token) => {
-                        self.credential_found(
+                        self.gather.credential_found(
                             CredentialKind::Access,
                             Location::Header,
                             Cow::Borrowed(token),
                         );
                     }
-                    None => self.unclear(UNCLEAR_CREDENTIAL),
+                    None => self.gather.unclear(UNCLEAR_CREDENTIAL),
                 },
                 "x-http-method-override" | "x-http-method" | "x-method-override"
                     if !value
@@ -272,7 +333,7 @@ impl<'r, 'c> Reader<'r, 'c> {
                         self.note(OVERRIDE);
                     }
                     "authorization" | "cookie" | "x-bitrix-csrf-token" | "proxy-authorization" => {
-                        self.unclear(FOREIGN_CREDENTIAL);
+                        self.gather.unclear(FOREIGN_CREDENTIAL);
                     }
                     "content-type" | "content-length" | "transfer-encoding" => self.note(BODY_TYPE),
                     _ => {}
@@ -290,97 +351,35 @@ impl<'r, 'c> Reader<'r, 'c> {
         if head.headers.contains_key(header::CONTENT_ENCODING) {
             return self.unparseable(BODY_ENCODED);
         }
+        let v3 = matches!(self.path, Read::Call(target) if target.version == ApiVersion::V3);
         match media_type(head.headers) {
-            Some(MediaType::Form) => self.body = Body::Form(FormScanner::default()),
-            Some(MediaType::Json) => self.body = Body::Json(Box::new(JsonScanner::new()), false),
-            Some(MediaType::Multipart) => self.not_built(NotBuilt::Multipart),
+            Some(MediaType::Json) => {
+                self.gather.location = Location::Json;
+                self.body = Body::Json(Box::new(JsonScanner::new()), false);
+            }
+            _ if v3 => self.unparseable(BODY_TYPE_V3),
+            Some(MediaType::Form) => {
+                self.gather.location = Location::Form;
+                self.body = Body::Form(FormScanner::default());
+            }
+            Some(MediaType::Multipart(parameters)) => {
+                self.gather.location = Location::Form;
+                match MultipartScanner::new(parameters) {
+                    Some(scanner) => self.body = Body::Multipart(Box::new(scanner)),
+                    None => self.unparseable(BODY_MULTIPART),
+                }
+            }
             None => self.unparseable(BODY_TYPE),
         }
-    }
-
-    /// A parameter of a query or form that decides.
-    fn parameter(&mut self, found: &Found<'_>, location: Location) {
-        match found {
-            Found::Plain(Parameter::Token, value) => {
-                let token: Vec<u8> = decode(value).collect();
-                self.credential_found(CredentialKind::Access, location, Cow::Owned(token));
-            }
-            Found::Plain(Parameter::Signed, _) | Found::Disguised(Parameter::Signed) => {
-                self.signed = true;
-            }
-            Found::Plain(Parameter::Foreign, _) | Found::Disguised(Parameter::Foreign) => {
-                self.unclear(FOREIGN_CREDENTIAL);
-            }
-            Found::Plain(Parameter::Routing, _) | Found::Disguised(Parameter::Routing) => {
-                self.note(ROUTING);
-            }
-            Found::Disguised(Parameter::Token) => self.unclear(UNCLEAR_CREDENTIAL),
-            Found::TooLong => self.note(BODY_TOO_LONG),
-            Found::Nul => self.note(BODY_NUL),
-        }
-    }
-
-    /// A member of a JSON body that decides.
-    fn member(&mut self, parameter: Parameter, value: &Value<'_>) {
-        match (parameter, value) {
-            (Parameter::Token, Value::Text(token)) => {
-                self.credential_found(
-                    CredentialKind::Access,
-                    Location::Json,
-                    Cow::Owned(token.to_vec()),
-                );
-            }
-            // `null` overrides a credential of the query, so it is one place more.
-            (Parameter::Token, Value::Null) => {
-                self.credential_found(CredentialKind::Access, Location::Json, Cow::Borrowed(&[]));
-            }
-            (Parameter::Token, Value::Other) => self.unclear(UNCLEAR_CREDENTIAL),
-            (Parameter::Foreign, _) => self.unclear(FOREIGN_CREDENTIAL),
-            (Parameter::Routing, _) => self.note(ROUTING),
-            (Parameter::Signed, _) => self.signed = true,
-        }
-    }
-
-    /// A place of a credential. The second place is one too many, even if it is empty or says the same.
-    fn credential_found(&mut self, kind: CredentialKind, location: Location, token: Cow<'r, [u8]>) {
-        let fits = token.len() <= LONGEST_TOKEN && token.iter().all(u8::is_ascii_graphic);
-        let secret = Secret::new(token);
-        match self.credential {
-            CredentialRead::Missing if fits => {
-                self.credential = CredentialRead::One(Credential {
-                    kind,
-                    location,
-                    secret,
-                });
-            }
-            CredentialRead::Missing => self.unclear(UNCLEAR_CREDENTIAL),
-            CredentialRead::One(_) | CredentialRead::Unclear => self.unclear(TWO_CREDENTIALS),
-        }
-    }
-
-    fn unclear(&mut self, fault: Fault) {
-        self.credential = CredentialRead::Unclear;
-        self.note(fault);
     }
 
     fn unparseable(&mut self, fault: Fault) {
         self.inspected = Inspected::Unparseable;
         self.note(fault);
     }
-
-    fn not_built(&mut self, form: NotBuilt) {
-        if !matches!(self.operation, Asked::NotBuilt { .. } | Asked::Unparsed) {
-            let (version, name) = (self.operation.version(), cap_name(self.operation.name()));
-            self.operation = Asked::NotBuilt {
-                version,
-                name,
-                form,
-            };
-        }
-    }
 }
 
-/// True if `404;http` stands anywhere in the target, in any case.
+/// True if `404;http` stands anywhere in the target, in any case: the portal then looks for another target in it.
 fn has_error_mark(target: &[u8]) -> bool {
     memchr::memchr_iter(b';', target).any(|at| {
         let (before, after) = target.split_at(at);

@@ -1,15 +1,23 @@
 //! Refusals in the portal's own words (vendor's error reference), so that SDKs raise their own error and neither
 //! refresh nor retry without end.
 
-use crate::model::{ApiVersion, CredentialKind, Reason};
+use crate::model::{AnswerShape, ApiVersion, CredentialKind, Reason};
 use crate::vendor::{NativeAnswer, Refusal};
 
+use super::choice::NESTED;
 use super::read::VERB_NOT_OFFERED;
 
 /// The portal's answer for a refusal.
 pub(in crate::vendor) fn refuse(refusal: &Refusal<'_>) -> NativeAnswer {
     let (status, code, v3_code) = code(refusal);
     let text = text(refusal);
+    if refusal.answer == AnswerShape::Xml {
+        return NativeAnswer {
+            status,
+            content_type: "text/xml; charset=utf-8",
+            body: xml(code, &text),
+        };
+    }
     let body = match refusal.version {
         ApiVersion::V2 => serde_json::json!({ "error": code, "error_description": text }),
         ApiVersion::V3 => serde_json::json!({ "error": { "code": v3_code, "message": text } }),
@@ -19,6 +27,52 @@ pub(in crate::vendor) fn refuse(refusal: &Refusal<'_>) -> NativeAnswer {
         content_type: "application/json; charset=utf-8",
         body: body.to_string(),
     }
+}
+
+/// The portal's XML has no prolog.
+fn xml(code: &str, text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            other => escaped.push(other),
+        }
+    }
+    format!(
+        "<response><error>{code}</error><error_description>{escaped}</error_description></response>"
+    )
+}
+
+/// The code that stands for a refused member in a batch's `result_error`, with a text that says why. The portal leaves
+/// the text empty; what reads only codes does not notice.
+pub(super) fn member_error(
+    reason: Reason,
+    missing: &[&str],
+    why: Option<&str>,
+) -> serde_json::Value {
+    let refusal = Refusal {
+        reason,
+        fault: None,
+        missing,
+        version: ApiVersion::V2,
+        answer: AnswerShape::Usual,
+        credential: None,
+    };
+    let (_, code, _) = code(&refusal);
+    let code = if why == Some(NESTED) {
+        "ERROR_BATCH_METHOD_NOT_ALLOWED"
+    } else {
+        code
+    };
+    let text = match reason {
+        Reason::BatchMemberDenied => {
+            "It hangs on a command of the batch that was refused".to_owned()
+        }
+        _ => text(&refusal),
+    };
+    serde_json::json!({ "error": code, "error_description": text })
 }
 
 const V3_ACCESS_DENIED: &str = "BITRIX_REST_V3_EXCEPTION_ACCESSDENIEDEXCEPTION";
@@ -69,6 +123,11 @@ fn text(refusal: &Refusal<'_>) -> String {
         Some(CredentialKind::Access) | None => "access",
     };
     match refusal.reason {
+        Reason::ScopeMissing | Reason::BatchMemberDenied if refusal.missing.is_empty() => {
+            format!(
+                "The request requires higher privileges than provided by the {credential} token"
+            )
+        }
         Reason::ScopeMissing | Reason::BatchMemberDenied => format!(
             "The request requires higher privileges than provided by the {credential} token: missing scope {}",
             refusal.missing.join(", ")

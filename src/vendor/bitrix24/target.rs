@@ -22,6 +22,8 @@ pub(super) struct Target<'r> {
 pub(super) enum Path<'r> {
     /// A call.
     Call(Target<'r>),
+    /// The token endpoint.
+    Token,
     /// Plainly something else on the portal's host.
     Elsewhere,
     /// The portal might run a method that this reader does not see.
@@ -38,6 +40,9 @@ const UNCLEAR: Fault = Fault {
 /// The portal decodes the path as a whole, merges slashes, resolves dot segments and falls back to request parameters
 /// where no shape fits; so a path with a percent sign, a dot segment or any other shape is not guessed at.
 pub(super) fn read(path: &str) -> Path<'_> {
+    if matches!(path, "/oauth/token" | "/oauth/token/") {
+        return Path::Token;
+    }
     let Some(rest) = path.strip_prefix("/rest/") else {
         return if is_plainly_elsewhere(path) {
             Path::Elsewhere
@@ -79,7 +84,9 @@ fn call(rest: &str) -> Option<Target<'_>> {
                 .zip(suffix.iter().rev())
                 .all(|(a, b)| a.eq_ignore_ascii_case(b))
     };
-    (is_method(method) && !ends(b".json") && !ends(b".xml")).then_some(Target {
+    // REST 3.0 answers in JSON only.
+    let shaped = version == ApiVersion::V2 || !xml;
+    (shaped && is_method(method) && !ends(b".json") && !ends(b".xml")).then_some(Target {
         version,
         webhook,
         method,
@@ -89,7 +96,7 @@ fn call(rest: &str) -> Option<Target<'_>> {
 
 /// Words of letters, digits and `_`, joined by single dots: no dot segment fits. A name that is longer than any is kept
 /// would be judged by its beginning.
-fn is_method(name: &str) -> bool {
+pub(super) fn is_method(name: &str) -> bool {
     let mut in_word = false;
     let words = name.bytes().all(|byte| match byte {
         b'.' => std::mem::replace(&mut in_word, false),
@@ -142,6 +149,7 @@ pub(in crate::vendor) fn redact_path(path: &str) -> Cow<'_, str> {
             ..
         }) => Cow::Owned(without(path, webhook)),
         Path::Call(_) => Cow::Borrowed(path),
+        Path::Token => Cow::Borrowed(path),
         Path::Elsewhere | Path::Unclear(_) => Cow::Borrowed(""),
     }
 }
@@ -259,8 +267,10 @@ mod tests {
 
     #[test]
     fn other_paths_of_the_host_are_told_apart() {
+        assert_eq!(read("/oauth/token/"), Path::Token);
         for path in [
-            "/oauth/token/",
+            "/oauth/token/x",
+            "/oauth/authorize/",
             "/bitrix/services/main/ajax.php",
             "/favicon.ico",
             "/restapi/x",

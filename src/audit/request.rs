@@ -1,0 +1,82 @@
+//! What a record shows of a request: names, never values.
+
+use super::json::{push_json_string, push_number};
+use super::member::{cap, list, word};
+use crate::model::Inspected;
+
+/// The longest path that is kept, in bytes: longer than any of a catalogued operation.
+const PATH_CAP: usize = 192;
+
+/// The most query keys that a record names.
+const QUERY_KEYS: usize = 32;
+
+/// What a record shows of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestFacts<'r> {
+    /// The verb.
+    pub verb: &'r str,
+    /// `1.1` or `1.0`.
+    pub version: &'static str,
+    /// The path, with every secret replaced.
+    pub path: &'r str,
+    /// The query, of which only the keys are written; empty where the path could not be read.
+    pub query: &'r str,
+    /// The app's `x-request-id`.
+    pub client_request_id: Option<&'r [u8]>,
+    /// The body's length, as far as it was read.
+    pub body_bytes: u64,
+    /// How much of the body was looked at.
+    pub inspected: Inspected,
+}
+
+impl RequestFacts<'_> {
+    /// Appends the members that show the request.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b",\"http\":{\"method\":");
+        push_json_string(out, cap(self.verb).as_bytes());
+        word(out, "version", self.version);
+        out.extend_from_slice(b"},\"url\":{\"path\":");
+        push_json_string(
+            out,
+            self.path.get(..PATH_CAP).unwrap_or(self.path).as_bytes(),
+        );
+        if !self.query.is_empty() {
+            out.extend_from_slice(b",\"query_keys\":");
+            let keys = self
+                .query
+                .split('&')
+                .filter(|pair| !pair.is_empty())
+                .take(QUERY_KEYS);
+            list(out, keys.map(query_key));
+        }
+        out.push(b'}');
+        if let Some(id) = self.client_request_id {
+            out.extend_from_slice(b",\"client_request_id\":");
+            push_json_string(out, id);
+        }
+        if self.body_bytes > 0 || self.inspected != Inspected::None {
+            out.extend_from_slice(b",\"body\":{\"bytes\":");
+            push_number(out, self.body_bytes);
+            word(out, "inspected", self.inspected.as_str());
+            out.push(b'}');
+        }
+    }
+}
+
+/// The key of a pair; `?` for one that is no plain name, since a secret may have been pasted there.
+fn query_key(pair: &str) -> &str {
+    let named = pair.split_once('=').map(|(key, _)| key).filter(|key| {
+        let mut rest = key.as_bytes();
+        loop {
+            rest = match rest {
+                [] => return !key.is_empty(),
+                [b'%', b'5', b'B' | b'b' | b'D' | b'd', rest @ ..] => rest,
+                [b'%', b'3', b'C' | b'c' | b'E' | b'e', rest @ ..] => rest,
+                [b'_' | b'.' | b'-' | b'[' | b']' | b'<' | b'>', rest @ ..] => rest,
+                [byte, rest @ ..] if byte.is_ascii_alphanumeric() => rest,
+                _ => return false,
+            }
+        }
+    });
+    named.map_or("?", cap)
+}

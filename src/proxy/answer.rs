@@ -1,0 +1,214 @@
+//! The body of an answer on its way to the app.
+
+use std::future::Future as _;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::body::CallBody;
+use super::exchange::Exchange;
+use crate::model::Outcome;
+use crate::upstream::Lease;
+use crate::vendor::Splicer;
+
+/// The body of an answer. However it ends, the call's completion record follows.
+#[derive(Debug)]
+pub enum AnswerBody {
+    /// The vendor's, as it comes.
+    Vendor(Streaming),
+    /// The gate's own.
+    #[expect(private_interfaces, reason = "the exchange is the proxy's own")]
+    Gate(Option<Bytes>, Option<Exchange>),
+}
+
+/// A vendor's answer on its way to the app.
+#[derive(Debug)]
+pub struct Streaming {
+    body: Incoming,
+    lease: Option<Lease<CallBody>>,
+    exchange: Option<Exchange>,
+    patience: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    broken_off: Option<BrokenOff>,
+    /// Makes the answer to a divided batch whole again.
+    splicer: Option<Box<Splicer>>,
+}
+
+/// The answer broke off: the connection to the app ends without the body's end, so that the app sees it.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokenOff {
+    /// The upstream broke off.
+    #[error("the upstream's answer broke off")]
+    Upstream(#[source] hyper::Error),
+    /// The upstream did not go on in time.
+    #[error("the upstream's answer did not go on in time")]
+    Timeout,
+}
+
+impl Streaming {
+    pub(super) const fn new(
+        body: Incoming,
+        lease: Lease<CallBody>,
+        exchange: Exchange,
+        patience: Duration,
+        splicer: Option<Box<Splicer>>,
+    ) -> Self {
+        Self {
+            body,
+            lease: Some(lease),
+            exchange: Some(exchange),
+            patience,
+            timer: None,
+            broken_off: None,
+            splicer,
+        }
+    }
+
+    /// The next piece as it goes to the app; the end of the body brings what was still held.
+    fn spliced(&mut self, piece: Bytes) -> Bytes {
+        let ends = self.body.is_end_stream();
+        let Some(splicer) = &mut self.splicer else {
+            return piece;
+        };
+        let piece = splicer.feed(piece);
+        if !ends {
+            return piece;
+        }
+        let last = splicer.finish();
+        if last.is_empty() {
+            piece
+        } else {
+            Bytes::from([piece, last].concat())
+        }
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        if let Some(mut exchange) = self.exchange.take() {
+            exchange.ends(outcome);
+        }
+        if let Some(lease) = self.lease.take()
+            && outcome == Outcome::Ok
+        {
+            lease.give_back();
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if let Some(error) = self.broken_off.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        // The body waits for its connection, which is driven here and wakes this task itself.
+        let asleep = &mut Context::from_waker(Waker::noop());
+        let mut driven = false;
+        loop {
+            match Pin::new(&mut self.body).poll_frame(asleep) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.timer = None;
+                    // Trailers are dropped, as those of requests are.
+                    let Ok(piece) = frame.into_data() else {
+                        continue;
+                    };
+                    let piece = self.spliced(piece);
+                    if let Some(exchange) = &mut self.exchange {
+                        exchange.bytes += u64::try_from(piece.len()).unwrap_or(u64::MAX);
+                    }
+                    if self.body.is_end_stream() {
+                        self.end(Outcome::Ok);
+                    } else if piece.is_empty() {
+                        continue;
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(piece))));
+                }
+                Poll::Ready(None) => {
+                    let last = self.splicer.as_mut().map(|splicer| splicer.finish());
+                    if let Some(last) = last.filter(|last| !last.is_empty()) {
+                        if let Some(exchange) = &mut self.exchange {
+                            exchange.bytes += u64::try_from(last.len()).unwrap_or(u64::MAX);
+                        }
+                        return Poll::Ready(Some(Ok(Frame::data(last))));
+                    }
+                    self.end(Outcome::Ok);
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    self.end(Outcome::Truncated);
+                    // What came before is flushed while this task is put off once: the app gets all that there was.
+                    self.broken_off = Some(BrokenOff::Upstream(error));
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Poll::Pending if !driven => {
+                    driven = true;
+                    if let Some(lease) = &mut self.lease {
+                        lease.drive(cx);
+                    }
+                }
+                Poll::Pending => {
+                    let patience = self.patience;
+                    let timer = self
+                        .timer
+                        .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + patience)));
+                    if timer.as_mut().poll(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    self.end(Outcome::Timeout);
+                    return Poll::Ready(Some(Err(BrokenOff::Timeout)));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        // An answer without a body is never polled.
+        if self.body.is_end_stream() {
+            self.end(Outcome::Ok);
+        }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        match self.get_mut() {
+            Self::Vendor(streaming) => streaming.poll(cx),
+            Self::Gate(text, exchange) => {
+                let text = text.take();
+                if let (Some(text), Some(mut exchange)) = (&text, exchange.take()) {
+                    exchange.bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
+                }
+                Poll::Ready(text.map(|text| Ok(Frame::data(text))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Vendor(streaming) => streaming.body.is_end_stream(),
+            Self::Gate(text, _) => text.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            // A spliced answer has another length than the vendor's.
+            Self::Vendor(streaming) if streaming.splicer.is_some() => SizeHint::default(),
+            Self::Vendor(streaming) => streaming.body.size_hint(),
+            Self::Gate(text, _) => SizeHint::with_exact(
+                text.as_ref()
+                    .map_or(0, |text| u64::try_from(text.len()).unwrap_or(0)),
+            ),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Operations whose need hangs on a parameter: what to look for, and what was chosen.
+
+use super::name::{Choice, Watch};
+use super::value::Value;
+use crate::catalogue::Catalogue;
+use crate::model::{ApiVersion, Asked, Condition, Operation, Requirement, cap_name};
+
+/// The parameters that an operation makes the reader look for.
+pub(super) fn watch_for(operation: &Operation) -> Watch {
+    Watch {
+        commands: false,
+        choice: parameter_of(operation).and_then(|(name, optional)| match (name, optional) {
+            ("moduleId", _) => Some(Choice::Module),
+            ("event", false) => Some(Choice::Event),
+            ("event", true) => Some(Choice::EventName),
+            ("PLACEMENT", _) => Some(Choice::Placement),
+            ("hcm", _) => Some(Choice::Hcm),
+            _ => None,
+        }),
+        handler: operation.name.eq_ignore_ascii_case("event.bind"),
+        select: operation.version == ApiVersion::V3 && !is_batch(&operation.name),
+    }
+}
+
+/// Why a batch in a batch stays closed: the portal refuses it, older ones run it.
+pub(super) const NESTED: &str = "a batch within a batch";
+
+/// True for the name of the method that runs several.
+pub(super) fn is_batch(name: &str) -> bool {
+    name.eq_ignore_ascii_case("batch")
+}
+
+/// True for operations that only a token which the portal signed itself calls.
+pub(super) fn is_signed(operation: &Operation) -> bool {
+    parameter_of(operation).is_some_and(|(name, _)| name == "token")
+}
+
+/// What was read beside names.
+#[derive(Default)]
+pub(super) struct Values {
+    pub(super) choice: Value,
+    pub(super) signed: Value,
+    pub(super) handler: Value,
+}
+
+/// The operation with this name, as it was called.
+pub(super) fn asked<'c>(
+    catalogue: &'c Catalogue,
+    version: ApiVersion,
+    name: &str,
+    values: &Values,
+) -> Asked<'c> {
+    let Some(operation) = catalogue.find(version, name) else {
+        return Asked::Unlisted {
+            version,
+            name: cap_name(name),
+            assumed: catalogue.assume(version, name),
+        };
+    };
+    if !matches!(operation.requirement, Requirement::Conditional(_)) {
+        return Asked::Listed(operation);
+    }
+    let need = if is_signed(operation) {
+        // The scope stands before the first `|` of the token.
+        let scope = values
+            .signed
+            .text()
+            .and_then(|token| token.split('|').next());
+        scope.and_then(|scope| catalogue.choose(operation, Some(scope)))
+    } else if values.choice.is_absent() {
+        catalogue.choose(operation, None)
+    } else {
+        let value = values.choice.text();
+        value.and_then(|value| catalogue.choose(operation, Some(value)))
+    };
+    Asked::Chosen { operation, need }
+}
+
+fn parameter_of(operation: &Operation) -> Option<(&str, bool)> {
+    let Requirement::Conditional(conditions) = &operation.requirement else {
+        return None;
+    };
+    conditions
+        .iter()
+        .find(|condition| condition.name().is_some())
+        .and_then(|condition| Some((Condition::name(condition)?, condition.is_optional())))
+}
+
+/// The host that a handler's address names: all of it that a record shows, since the rest may hold secrets.
+pub(super) fn handler_host(value: &Value) -> Option<Box<str>> {
+    let address = value.text()?;
+    let (_, rest) = address.split_once("://")?;
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let fits = host
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'[' | b']'));
+    (!host.is_empty() && fits).then(|| host.chars().take(255).collect())
+}

@@ -1,0 +1,222 @@
+//! One command of a v2 batch: `method?query`, read as the portal's URL parser would, or refused.
+
+use super::choice::{self, Values};
+use super::decode::Decoder;
+use super::form::{CERTAIN_PAIRS, FormScanner, Pairs};
+use super::name::{Choice, Classified, Parameter, Watch, classify_encoded, is_plainly_other};
+use super::reference::{ReferenceScanner, References};
+use super::target::is_method;
+use super::value::Collector;
+use crate::catalogue::Catalogue;
+use crate::model::{ApiVersion, Asked, Fault, OPERATION_NAME_CAP, Reason, cap_name};
+
+/// What a command says.
+#[derive(Debug)]
+pub(super) struct CommandRead<'c> {
+    pub(super) asked: Asked<'c>,
+    pub(super) references: References,
+    pub(super) handler: Option<Box<str>>,
+}
+
+const COMMAND: Fault = Fault {
+    reason: Reason::AmbiguousOperation,
+    detail: "a command is not `method?query`, without fragment and control characters",
+};
+const COMMAND_CREDENTIAL: Fault = Fault {
+    reason: Reason::AmbiguousCredential,
+    detail: "a command carries a credential of its own",
+};
+const COMMAND_PARAMETER: Fault = Fault {
+    reason: Reason::AmbiguousOperation,
+    detail: "a command's query has a name that is too long or names a method",
+};
+
+/// Reads one command, which comes in pieces of any size.
+pub(super) struct CommandReader<'c> {
+    catalogue: &'c Catalogue,
+    /// The method's name, until the `?`.
+    name: Vec<u8>,
+    in_query: bool,
+    scanner: FormScanner,
+    query: Query,
+    references: ReferenceScanner,
+    fault: Option<Fault>,
+}
+
+impl<'c> CommandReader<'c> {
+    pub(super) fn new(catalogue: &'c Catalogue) -> Self {
+        Self {
+            catalogue,
+            name: Vec::new(),
+            in_query: false,
+            scanner: FormScanner::default(),
+            query: Query::default(),
+            references: ReferenceScanner::default(),
+            fault: None,
+        }
+    }
+
+    /// Reads the next bytes of the command, as they are after the transport's own decoding.
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
+        // The portal's parser cuts at `#` and makes `_` of control characters: what it reads then is not what stands here.
+        if bytes.iter().any(|b| *b == b'#' || b.is_ascii_control()) {
+            self.fault = Some(COMMAND);
+        }
+        if self.fault.is_some() {
+            return;
+        }
+        let mut rest = bytes;
+        if !self.in_query {
+            let end = memchr::memchr(b'?', rest);
+            let (name, after) = rest.split_at(end.unwrap_or(rest.len()));
+            if self.name.len() + name.len() > OPERATION_NAME_CAP {
+                self.fault = Some(COMMAND);
+                return;
+            }
+            self.name.extend_from_slice(name);
+            let Some((_, after)) = after.split_first() else {
+                return;
+            };
+            rest = after;
+            self.in_query = true;
+            let operation = std::str::from_utf8(&self.name)
+                .ok()
+                .and_then(|name| self.catalogue.find(ApiVersion::V2, name));
+            self.query.watch = operation.map(choice::watch_for).unwrap_or_default();
+        }
+        self.references.feed(rest);
+        self.scanner.feed(rest, &mut self.query);
+        self.fault = self.fault.or(self.query.fault);
+    }
+
+    /// The command, if it can be read in one way only.
+    pub(super) fn finish(mut self) -> Result<CommandRead<'c>, Fault> {
+        self.scanner.finish(&mut self.query);
+        let name = std::str::from_utf8(&self.name).unwrap_or_default();
+        if let Some(fault) = self.fault.or(self.query.fault) {
+            return Err(fault);
+        }
+        if !is_method(name) || has_suffix(name) {
+            return Err(COMMAND);
+        }
+        let values = &self.query.values;
+        let mut asked = choice::asked(self.catalogue, ApiVersion::V2, name, values);
+        let closed = |why| Asked::Closed {
+            version: ApiVersion::V2,
+            name: cap_name(name),
+            why,
+        };
+        if choice::is_batch(name) {
+            asked = closed(choice::NESTED);
+        } else if !values.signed.is_absent() || asked.operation().is_some_and(choice::is_signed) {
+            asked = closed("a signed call within a batch");
+        }
+        Ok(CommandRead {
+            asked,
+            references: self.references.finish(),
+            handler: choice::handler_host(&values.handler),
+        })
+    }
+}
+
+/// A suffix is the name's own within a batch, and no name ends so.
+fn has_suffix(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or_default();
+    last.eq_ignore_ascii_case("json") || last.eq_ignore_ascii_case("xml")
+}
+
+/// What a command's query says.
+#[derive(Default)]
+struct Query {
+    watch: Watch,
+    values: Values,
+    decoder: Decoder,
+    decoded: Vec<u8>,
+    collector: Collector,
+    current: Option<Parameter>,
+    pairs: u32,
+    fault: Option<Fault>,
+}
+
+impl Pairs for Query {
+    fn name(&mut self, raw: &[u8], _at: u64) -> bool {
+        self.pairs = self.pairs.saturating_add(1);
+        if is_plainly_other(raw, self.watch) {
+            return false;
+        }
+        let parameter = match classify_encoded(raw, &mut self.decoded, self.watch) {
+            Classified::Other => return false,
+            Classified::Plain(Parameter::Token | Parameter::Foreign)
+            | Classified::Disguised(Parameter::Token | Parameter::Foreign) => {
+                self.fault = Some(COMMAND_CREDENTIAL);
+                return false;
+            }
+            Classified::Plain(Parameter::Routing) | Classified::Disguised(Parameter::Routing) => {
+                self.fault = Some(COMMAND_PARAMETER);
+                return false;
+            }
+            Classified::Disguised(parameter) | Classified::Element(parameter, _) => {
+                self.found(parameter, None);
+                return false;
+            }
+            // PHP may stop before it.
+            Classified::Plain(parameter) if self.pairs > CERTAIN_PAIRS => {
+                self.found(parameter, None);
+                return false;
+            }
+            Classified::Plain(parameter) => parameter,
+        };
+        self.current = Some(parameter);
+        true
+    }
+
+    fn value(&mut self, raw: &[u8]) {
+        self.decoded.clear();
+        self.decoder.feed(raw, &mut self.decoded);
+        self.collector.push(&self.decoded);
+    }
+
+    fn end(&mut self, _at: u64) {
+        self.decoded.clear();
+        self.decoder.finish(&mut self.decoded);
+        self.collector.push(&self.decoded);
+        let value = self.collector.take();
+        if let Some(parameter) = self.current.take() {
+            self.found(parameter, value);
+        }
+    }
+
+    fn too_long(&mut self) {
+        self.fault = Some(COMMAND_PARAMETER);
+    }
+
+    fn nul(&mut self) {
+        self.fault = Some(COMMAND);
+    }
+}
+
+impl Query {
+    fn found(&mut self, parameter: Parameter, value: Option<Vec<u8>>) {
+        match parameter {
+            Parameter::Choice if self.watch.choice == Some(Choice::Hcm) => {
+                self.values.choice = super::value::present();
+            }
+            Parameter::Choice => self.values.choice.found(value),
+            Parameter::Signed => self.values.signed.found(value),
+            Parameter::Handler => self.values.handler.found(value),
+            Parameter::Token
+            | Parameter::Foreign
+            | Parameter::Routing
+            | Parameter::Commands
+            | Parameter::Halt
+            | Parameter::Select => {}
+        }
+    }
+}
+
+impl std::fmt::Debug for CommandReader<'_> {
+    /// Without what was read: it may hold secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CommandReader").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,361 @@
+//! JSON bodies: what their members say.
+
+use std::borrow::Cow;
+
+use super::choice;
+use super::command::{CommandRead, CommandReader};
+use super::commands::{DISGUISED, NO_LIST, NO_TEXT, Place};
+use super::gather::{Current, FOREIGN_CREDENTIAL, Gather, ROUTING, UNCLEAR_CREDENTIAL};
+use super::json::{Kind, LONGEST_NAME, Members};
+use super::name::{Choice, Parameter, named};
+use super::reference::References;
+use super::target::is_method;
+use super::value::present;
+use crate::model::{ApiVersion, Asked, CredentialKind, Fault, Location, Reason, cap_name};
+
+const ITEM: Fault = Fault {
+    reason: Reason::AmbiguousOperation,
+    detail: "an item of the batch is not an object with one `method` and one `query`",
+};
+
+/// Where in a JSON text a reader stands.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent marks of what has just been read"
+)]
+#[derive(Debug, Default)]
+pub(super) struct Inside {
+    /// True for a batch of REST 3.0, whose items stand at the top.
+    pub(super) items: bool,
+    /// The root is an array: its elements have no names.
+    array: bool,
+    /// What the member at the top is that is being read.
+    top: Top,
+    /// The value that follows is the one that a need hangs on.
+    chosen: bool,
+    /// The value that is read is a number.
+    pub(super) number: bool,
+    /// The key of the command that follows.
+    key: Vec<u8>,
+    item: Item,
+    /// Text at this depth or deeper names fields that an answer is to hold.
+    select: Option<u32>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Top {
+    /// Nothing that decides.
+    #[default]
+    Other,
+    Is(Parameter),
+    Commands {
+        array: bool,
+    },
+    Item,
+}
+
+/// One item of a batch of REST 3.0.
+#[derive(Debug, Default)]
+struct Item {
+    begins: u64,
+    method: Option<Vec<u8>>,
+    /// The member of the item that is being read.
+    member: ItemMember,
+    queries: u32,
+    reaches: bool,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum ItemMember {
+    #[default]
+    Other,
+    Method,
+    Query,
+}
+
+impl Members for Gather<'_, '_> {
+    fn name(&mut self, depth: u32, name: &[u8], at: u64) {
+        self.inside.chosen = depth > 1
+            && self
+                .watch
+                .choice
+                .is_some_and(|choice| choice.is_deep() && choice.is_at(name));
+        match (depth, self.inside.top) {
+            (1, _) => {
+                self.inside.top = named(name, self.watch).map_or(Top::Other, Top::Is);
+                self.inside.key = name.to_vec();
+                self.inside.item.begins = at;
+            }
+            (2, Top::Commands { .. }) => {
+                self.inside.key = name.to_vec();
+                self.inside.item.begins = at;
+            }
+            (2, Top::Item) => {
+                self.inside.item.member = match name {
+                    b"method" => ItemMember::Method,
+                    b"query" => ItemMember::Query,
+                    _ => ItemMember::Other,
+                };
+            }
+            (3, Top::Item) if self.inside.item.member == ItemMember::Query && name == b"select" => {
+                self.inside.select = Some(3);
+            }
+            _ => {}
+        }
+    }
+
+    fn begin(&mut self, depth: u32, kind: Kind, at: u64) -> bool {
+        if let Some(select) = self.inside.select {
+            // A text that names fields is looked into, a container gone into.
+            return depth >= select && matches!(kind, Kind::Object | Kind::Array | Kind::Text);
+        }
+        if std::mem::take(&mut self.inside.chosen) {
+            return self.begin_choice(kind);
+        }
+        match (depth, self.inside.top) {
+            (0, _) => {
+                self.inside.array = kind == Kind::Array;
+                true
+            }
+            (1, Top::Is(parameter)) => self.begin_parameter(parameter, kind, at),
+            (1, _) if self.inside.items => self.begin_item(kind, at),
+            (2, Top::Commands { array }) => self.begin_command(array, kind, at),
+            (2, Top::Item) => self.begin_item_member(kind),
+            (_, Top::Item) => false,
+            _ => self.is_deep() && matches!(kind, Kind::Object | Kind::Array),
+        }
+    }
+
+    fn text(&mut self, piece: &[u8]) {
+        if self.inside.select.is_some() {
+            let reaches = piece.contains(&b'.');
+            if self.inside.top == Top::Item {
+                self.inside.item.reaches |= reaches;
+            } else {
+                self.reaches |= reaches;
+            }
+        } else if self.inside.top == Top::Item {
+            let method = self.inside.item.method.get_or_insert_default();
+            if method.len() <= LONGEST_NAME {
+                method.extend_from_slice(piece);
+            }
+        } else {
+            self.piece(piece);
+        }
+    }
+
+    fn end(&mut self, depth: u32, at: u64) {
+        if self.inside.select.is_some_and(|select| depth <= select) {
+            self.inside.select = None;
+        }
+        if self.current.is_some() {
+            self.ended(at);
+        }
+        match (depth, self.inside.top) {
+            (1, Top::Commands { .. }) => self.commands.end_frame(at),
+            (1, Top::Item) => self.end_item(at),
+            (2, Top::Item) => self.inside.item.member = ItemMember::Other,
+            _ => {}
+        }
+        if depth == 1 {
+            self.inside.top = Top::Other;
+        }
+    }
+}
+
+impl Gather<'_, '_> {
+    fn is_deep(&self) -> bool {
+        self.watch.choice.is_some_and(Choice::is_deep)
+    }
+
+    /// The value of a member at the top that decides.
+    fn begin_parameter(&mut self, parameter: Parameter, kind: Kind, at: u64) -> bool {
+        let container = matches!(kind, Kind::Object | Kind::Array);
+        match (parameter, kind) {
+            (Parameter::Token, Kind::Text) => {}
+            // `null` overrides a credential of the query, so it is one place more.
+            (Parameter::Token, Kind::Null) => {
+                let none = Cow::Borrowed([].as_slice());
+                self.credential_found(CredentialKind::Access, Location::Json, none);
+                return false;
+            }
+            (Parameter::Token, _) => {
+                self.unclear(UNCLEAR_CREDENTIAL);
+                return false;
+            }
+            (Parameter::Foreign, _) => {
+                self.unclear(FOREIGN_CREDENTIAL);
+                return false;
+            }
+            (Parameter::Routing, _) => {
+                self.note(ROUTING);
+                return false;
+            }
+            (Parameter::Commands, Kind::Object | Kind::Array) => {
+                let array = kind == Kind::Array;
+                if let Err(fault) = self.commands.begin_frame(array, at) {
+                    self.note(fault);
+                    return false;
+                }
+                self.inside.top = Top::Commands { array };
+                return true;
+            }
+            (Parameter::Commands, _) => {
+                self.note(NO_LIST);
+                return false;
+            }
+            (Parameter::Halt, Kind::Object | Kind::Array) => {
+                self.note(DISGUISED);
+                return false;
+            }
+            (Parameter::Halt, Kind::True | Kind::False | Kind::Null) => {
+                let found = self.commands.halt(kind == Kind::True);
+                found.unwrap_or_else(|fault| self.note(fault));
+                return false;
+            }
+            (Parameter::Halt, Kind::Text | Kind::Number) => {
+                self.inside.number = kind == Kind::Number;
+            }
+            (Parameter::Choice, _) => return self.begin_choice(kind),
+            (Parameter::Select, Kind::Object | Kind::Array | Kind::Text) => {
+                self.inside.select = Some(1);
+                return true;
+            }
+            (Parameter::Signed | Parameter::Handler, Kind::Text) => {}
+            (parameter, _) => {
+                self.disguised(parameter);
+                return container && self.is_deep();
+            }
+        }
+        self.current = Some(Current::Parameter(parameter));
+        true
+    }
+
+    /// The value that a need hangs on.
+    fn begin_choice(&mut self, kind: Kind) -> bool {
+        if self.watch.choice == Some(Choice::Hcm) {
+            self.values.choice = present();
+            return false;
+        }
+        if kind == Kind::Text {
+            self.current = Some(Current::Parameter(Parameter::Choice));
+            return true;
+        }
+        self.values.choice.found(None);
+        false
+    }
+
+    fn begin_command(&mut self, array: bool, kind: Kind, at: u64) -> bool {
+        if kind != Kind::Text {
+            self.note(NO_TEXT);
+            return false;
+        }
+        let key = if array {
+            self.commands.len().to_string().into_bytes()
+        } else {
+            std::mem::take(&mut self.inside.key)
+        };
+        let begins = if array { at } else { self.inside.item.begins };
+        let place = Place {
+            location: Location::Json,
+            begins,
+            name: at..at,
+        };
+        match self.commands.begin(&key, b"cmd", place) {
+            Ok(()) => {
+                let reader = CommandReader::new(self.catalogue);
+                self.current = Some(Current::Command(Box::new(reader)));
+                true
+            }
+            Err(fault) => {
+                self.note(fault);
+                false
+            }
+        }
+    }
+
+    /// An item of a batch of REST 3.0: an element of the root, or a member of it that is an object.
+    fn begin_item(&mut self, kind: Kind, at: u64) -> bool {
+        match kind {
+            Kind::Object => {}
+            // One client spreads its array into an object that holds the credential as well.
+            _ if !self.inside.array && kind != Kind::Array => return false,
+            _ => {
+                self.note(ITEM);
+                return false;
+            }
+        }
+        let begins = if self.inside.array {
+            self.inside.key = self.commands.len().to_string().into_bytes();
+            at
+        } else {
+            self.inside.item.begins
+        };
+        self.inside.item = Item {
+            begins,
+            ..Item::default()
+        };
+        self.inside.top = Top::Item;
+        true
+    }
+
+    fn begin_item_member(&mut self, kind: Kind) -> bool {
+        match (self.inside.item.member, kind) {
+            (ItemMember::Method, Kind::Text) if self.inside.item.method.is_none() => {
+                self.inside.item.method = Some(Vec::new());
+                true
+            }
+            (ItemMember::Method, _) => {
+                self.note(ITEM);
+                false
+            }
+            (ItemMember::Query, _) => {
+                self.inside.item.queries += 1;
+                if self.inside.item.queries > 1 {
+                    self.note(ITEM);
+                }
+                kind == Kind::Object
+            }
+            (ItemMember::Other, _) => false,
+        }
+    }
+
+    fn end_item(&mut self, at: u64) {
+        let item = std::mem::take(&mut self.inside.item);
+        let method = item.method.unwrap_or_default();
+        let name = std::str::from_utf8(&method)
+            .ok()
+            .filter(|name| is_method(name));
+        let Some(name) = name else {
+            return self.note(ITEM);
+        };
+        let key = std::mem::take(&mut self.inside.key);
+        let place = Place {
+            location: Location::Json,
+            begins: item.begins,
+            name: at..at,
+        };
+        if let Err(fault) = self.commands.begin(&key, b"cmd", place) {
+            return self.note(fault);
+        }
+        let mut asked = choice::asked(self.catalogue, ApiVersion::V3, name, &self.values);
+        if choice::is_batch(name) {
+            asked = Asked::Closed {
+                version: ApiVersion::V3,
+                name: cap_name(name),
+                why: choice::NESTED,
+            };
+        } else if let (true, Asked::Listed(operation)) = (item.reaches, &asked) {
+            asked = Asked::Chosen {
+                operation,
+                need: None,
+            };
+        }
+        let command = CommandRead {
+            asked,
+            references: References::default(),
+            handler: None,
+        };
+        self.commands.end(command, at);
+    }
+}

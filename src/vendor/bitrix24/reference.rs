@@ -1,0 +1,163 @@
+//! References within a batch: `$result[key][field]` and its like, which the portal replaces by earlier answers.
+
+use super::decode::hex;
+use super::name::LONGEST_KEY;
+
+/// What a command refers to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct References {
+    /// The keys named, at most as many as a batch may have commands.
+    pub(super) keys: Vec<Box<[u8]>>,
+    /// True if some reference could not be told: it may be to any command.
+    pub(super) any: bool,
+}
+
+/// The most references that are told apart.
+const MOST: usize = 64;
+
+/// Finds `$name[key]` in a command's query, which is percent-encoded once, in pieces of any size.
+#[derive(Debug, Default)]
+pub(super) struct ReferenceScanner {
+    state: State,
+    escape: Escape,
+    key: Vec<u8>,
+    found: References,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Outside,
+    /// After `$`, within the name.
+    Name,
+    Key,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+enum Escape {
+    #[default]
+    None,
+    Percent,
+    Digit(u8),
+}
+
+impl ReferenceScanner {
+    /// Scans the next bytes.
+    pub(super) fn feed(&mut self, mut bytes: &[u8]) {
+        while let Some((&byte, after)) = bytes.split_first() {
+            match (self.escape, byte) {
+                (Escape::None, b'%') => self.escape = Escape::Percent,
+                (Escape::None, _) if self.state == State::Outside => {
+                    if byte == b'$' {
+                        self.state = State::Name;
+                    } else if let Some(next) = memchr::memchr2(b'$', b'%', after) {
+                        bytes = after.get(next..).unwrap_or_default();
+                        continue;
+                    } else {
+                        return;
+                    }
+                }
+                (Escape::None, _) => self.decoded(byte),
+                (Escape::Percent, digit) if hex(digit).is_some() => {
+                    self.escape = Escape::Digit(digit);
+                }
+                (Escape::Digit(high), low) if hex(low).is_some() => {
+                    self.escape = Escape::None;
+                    let (high, low) = (hex(high).unwrap_or_default(), hex(low).unwrap_or_default());
+                    self.decoded(high << 4 | low);
+                }
+                (Escape::Percent | Escape::Digit(_), _) => {
+                    // No escape after all: what it stood for is no part of a reference's name or key.
+                    self.escape = Escape::None;
+                    self.decoded(b'%');
+                    continue;
+                }
+            }
+            bytes = after;
+        }
+    }
+
+    /// What was found.
+    pub(super) fn finish(mut self) -> References {
+        // A key without its end: how the portal reads it is not known.
+        self.found.any |= self.state == State::Key;
+        self.found
+    }
+
+    fn decoded(&mut self, byte: u8) {
+        match (self.state, byte) {
+            (_, b'$') if self.state != State::Key => self.state = State::Name,
+            (State::Outside, _) => {}
+            (State::Name, b'[') => {
+                self.key.clear();
+                self.state = State::Key;
+            }
+            (State::Name, byte) if byte.is_ascii_alphanumeric() || byte == b'_' => {}
+            (State::Name, _) => self.state = State::Outside,
+            (State::Key, b']') => {
+                self.state = State::Outside;
+                let key = self.key.trim_ascii();
+                let bare = |quote: u8| key.strip_prefix(&[quote])?.strip_suffix(&[quote]);
+                let key = bare(b'\'').or_else(|| bare(b'"')).unwrap_or(key);
+                if self.found.keys.len() < MOST {
+                    self.found.keys.push(key.into());
+                } else {
+                    self.found.any = true;
+                }
+            }
+            (State::Key, _) if self.key.len() < LONGEST_KEY => self.key.push(byte),
+            (State::Key, _) => self.found.any = true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scan(pieces: &[&[u8]]) -> (Vec<String>, bool) {
+        let mut scanner = ReferenceScanner::default();
+        for piece in pieces {
+            scanner.feed(piece);
+        }
+        let found = scanner.finish();
+        let keys = found.keys.iter();
+        (
+            keys.map(|key| String::from_utf8_lossy(key).into_owned())
+                .collect(),
+            found.any,
+        )
+    }
+
+    #[test]
+    fn references_are_found_plain_and_encoded_and_however_cut() {
+        for (text, keys, any) in [
+            (
+                "id=$result[a][ID]&x=%24result%5Bb%5D",
+                vec!["a", "b"],
+                false,
+            ),
+            ("id=%24%72esult[a]", vec!["a"], false),
+            (
+                "$error[a] $total[b]$$next['c'] $time[\"d\"]",
+                vec!["a", "b", "c", "d"],
+                false,
+            ),
+            ("price=5$ and 10%", vec![], false),
+            ("$result", vec![], false),
+            ("$result [a]", vec![], false),
+            ("$result[a", vec![], true),
+            ("100%$result[a]", vec!["a"], false),
+            ("100%2$result[a]", vec!["a"], false),
+        ] {
+            let bytes = text.as_bytes();
+            let expected = (keys.into_iter().map(str::to_owned).collect::<Vec<_>>(), any);
+            assert_eq!(scan(&[bytes]), expected, "{text}");
+            assert_eq!(
+                scan(&bytes.chunks(1).collect::<Vec<_>>()),
+                expected,
+                "{text} in pieces"
+            );
+        }
+    }
+}
