@@ -10,7 +10,8 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -22,52 +23,176 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use crate::catalogue::Catalogue;
+use crate::model::{Secret, TokenIdKey};
 use crate::tls::{Acceptor, Stream};
 use crate::vendor::Vendor;
 
-/// What an emulated vendor knows.
+/// How an emulated vendor behaves.
+#[derive(Debug, Default)]
+pub struct Settings {
+    /// Each token with its scopes; a webhook stands here as `USER_ID/SECRET`. The refresh token of `T` is `refresh-T`.
+    pub tokens: HashMap<String, Vec<String>>,
+    /// How long access tokens last; for ever if nothing is said.
+    pub expires_in: Option<Duration>,
+    /// How many calls may come at once; two more come free each second. Any number if nothing is said.
+    pub burst: Option<u32>,
+    /// Methods that have used up their time.
+    pub blocked: Vec<String>,
+    /// True if it is reached by TLS: its links say so.
+    pub secure: bool,
+}
+
+/// An emulated vendor.
 #[derive(Debug)]
 pub struct Emulator {
     vendor: Vendor,
     catalogue: Catalogue,
-    /// Each token with its scopes; a webhook stands here as `USER_ID/SECRET`.
-    tokens: HashMap<String, Vec<String>>,
-    started: Instant,
+    tokens: Mutex<HashMap<String, Token>>,
+    /// Refresh tokens that have not been used, with the scopes that they give.
+    refresh: Mutex<HashMap<String, Vec<String>>>,
     expires_in: Option<Duration>,
+    bucket: Option<Mutex<Bucket>>,
+    blocked: Vec<String>,
+    secure: bool,
+    /// Signs links and makes tokens.
+    key: Arc<TokenIdKey>,
+    made: AtomicU64,
 }
+
+#[derive(Debug)]
+struct Token {
+    scopes: Vec<String>,
+    since: Instant,
+}
+
+/// A leaky bucket of calls.
+#[derive(Debug)]
+struct Bucket {
+    level: f64,
+    room: f64,
+    looked: Instant,
+}
+
+/// How many calls leak out of the bucket each second.
+const LEAK: f64 = 2.0;
 
 /// An answer of an emulated vendor.
 #[derive(Debug)]
 struct Reply {
     status: StatusCode,
-    body: serde_json::Value,
+    kind: &'static str,
+    body: Vec<u8>,
 }
 
-impl Emulator {
-    /// An emulated vendor with these tokens, all of which expire after `expires_in`, if ever.
-    pub fn new(
-        vendor: Vendor,
-        catalogue: Catalogue,
-        tokens: HashMap<String, Vec<String>>,
-        expires_in: Option<Duration>,
-    ) -> Self {
+impl Reply {
+    #[expect(clippy::needless_pass_by_value, reason = "it is made for the answer")]
+    fn json(status: StatusCode, body: serde_json::Value) -> Self {
         Self {
-            vendor,
-            catalogue,
-            tokens,
-            started: Instant::now(),
-            expires_in,
+            status,
+            kind: "application/json; charset=utf-8",
+            body: body.to_string().into_bytes(),
         }
     }
 
-    /// The scopes of a token, where it is known.
-    fn scopes(&self, token: &str) -> Option<&[String]> {
-        self.tokens.get(token).map(Vec::as_slice)
+    const fn xml(status: StatusCode, body: String) -> Self {
+        Self {
+            status,
+            kind: "text/xml; charset=utf-8",
+            body: body.into_bytes(),
+        }
     }
 
-    fn has_expired(&self) -> bool {
-        self.expires_in
-            .is_some_and(|lasts| self.started.elapsed() >= lasts)
+    const fn bytes(body: Vec<u8>) -> Self {
+        Self {
+            status: StatusCode::OK,
+            kind: "application/octet-stream",
+            body,
+        }
+    }
+}
+
+impl Emulator {
+    /// An emulated vendor.
+    pub fn new(vendor: Vendor, catalogue: Catalogue, settings: Settings) -> Self {
+        let since = Instant::now();
+        let refresh = settings
+            .tokens
+            .iter()
+            .map(|(token, scopes)| (format!("refresh-{token}"), scopes.clone()))
+            .collect();
+        let tokens = settings
+            .tokens
+            .into_iter()
+            .map(|(token, scopes)| (token, Token { scopes, since }))
+            .collect();
+        Self {
+            vendor,
+            catalogue,
+            tokens: Mutex::new(tokens),
+            refresh: Mutex::new(refresh),
+            expires_in: settings.expires_in,
+            bucket: settings.burst.map(|room| {
+                Mutex::new(Bucket {
+                    level: 0.0,
+                    room: f64::from(room),
+                    looked: since,
+                })
+            }),
+            blocked: settings.blocked,
+            secure: settings.secure,
+            key: Arc::new(TokenIdKey::new(&fastrand::u64(..).to_be_bytes())),
+            made: AtomicU64::new(1),
+        }
+    }
+
+    /// The scopes of a token and whether it has expired, where it is known.
+    fn token(&self, token: &str) -> Option<(Vec<String>, bool)> {
+        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let token = tokens.get(token)?;
+        let expired = self
+            .expires_in
+            .is_some_and(|lasts| token.since.elapsed() >= lasts);
+        Some((token.scopes.clone(), expired))
+    }
+
+    /// New access and refresh tokens for a refresh token, which is used up.
+    fn renew(&self, refresh: &str) -> Option<(String, String, Vec<String>)> {
+        let mut known = self.refresh.lock().unwrap_or_else(PoisonError::into_inner);
+        let scopes = known.remove(refresh)?;
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        let secret = Secret::new(number.to_be_bytes().to_vec());
+        let access = self.key.identify(&secret).to_string();
+        let next = format!("refresh-{access}");
+        known.insert(next.clone(), scopes.clone());
+        let token = Token {
+            scopes: scopes.clone(),
+            since: Instant::now(),
+        };
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.insert(access.clone(), token);
+        Some((access, next, scopes))
+    }
+
+    /// Counts a call; false if there have been too many.
+    fn has_room(&self) -> bool {
+        let Some(bucket) = &self.bucket else {
+            return true;
+        };
+        let mut bucket = bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let leaked = bucket.looked.elapsed().as_secs_f64() * LEAK;
+        bucket.looked = Instant::now();
+        bucket.level = (bucket.level - leaked).max(0.0);
+        let fits = bucket.level < bucket.room;
+        if fits {
+            bucket.level += 1.0;
+        }
+        fits
+    }
+
+    fn is_blocked(&self, method: &str) -> bool {
+        self.blocked
+            .iter()
+            .any(|blocked| blocked.eq_ignore_ascii_case(method))
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
@@ -76,12 +201,12 @@ impl Emulator {
             return Response::new(Full::default());
         };
         let body = body.to_bytes();
-        let Reply { status, body } = match self.vendor {
+        let Reply { status, kind, body } = match self.vendor {
             Vendor::Bitrix24 => bitrix24::answer(self, &head, &body),
         };
-        let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
+        let mut response = Response::new(Full::new(Bytes::from(body)));
         *response.status_mut() = status;
-        let kind = header::HeaderValue::from_static("application/json; charset=utf-8");
+        let kind = header::HeaderValue::from_static(kind);
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         let anyone = header::HeaderValue::from_static("*");
         response

@@ -13,7 +13,7 @@ use super::output::{colour_of, complain, say, tint};
 use crate::app::{self, Ready};
 use crate::catalogue::Catalogue;
 use crate::config::Config;
-use crate::emulator::{self, Emulator};
+use crate::emulator::{self, Emulator, Settings};
 use crate::vendor::Vendor;
 
 /// A token of the demo, with the scopes that its app was given.
@@ -43,7 +43,14 @@ pub(super) fn run() -> anyhow::Result<u8> {
     let scopes = SCOPES.map(str::to_owned).to_vec();
     let catalogue = Catalogue::parse(Vendor::Bitrix24.bundled_catalogue())?;
     let tokens = HashMap::from([(TOKEN.to_owned(), scopes)]);
-    let emulator = Arc::new(Emulator::new(Vendor::Bitrix24, catalogue, tokens, None));
+    let emulator = Arc::new(Emulator::new(
+        Vendor::Bitrix24,
+        catalogue,
+        Settings {
+            tokens,
+            ..Settings::default()
+        },
+    ));
     std::thread::Builder::new()
         .name("portal".to_owned())
         .spawn(move || {

@@ -12,7 +12,7 @@ use super::output::say;
 use super::{OK, WrongUse};
 use crate::app::{self, Ready};
 use crate::catalogue::Catalogue;
-use crate::emulator::{self, Emulator};
+use crate::emulator::{self, Emulator, Settings};
 use crate::tls::{Acceptor, ServerSettings};
 
 #[derive(Debug, clap::Args)]
@@ -25,7 +25,13 @@ pub(super) struct Arguments {
     /// A token and its scopes; a webhook is `USER_ID/SECRET=scope,scope`. May be given several times
     #[arg(long = "token", value_name = "TOKEN=SCOPE,SCOPE")]
     tokens: Vec<String>,
-    /// Access tokens expire after so many seconds
+    /// So many calls may come at once, two more each second; beyond that `QUERY_LIMIT_EXCEEDED`
+    #[arg(long, value_name = "CALLS")]
+    burst: Option<u32>,
+    /// This method has used up its time: `OPERATION_TIME_LIMIT`. May be given several times
+    #[arg(long, value_name = "METHOD")]
+    blocked: Vec<String>,
+    /// Access tokens expire after so many seconds; `refresh-TOKEN` at /oauth/token/ renews them
     #[arg(long, value_name = "SECONDS")]
     expires_in: Option<u64>,
     /// Answer by TLS
@@ -45,8 +51,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         .collect::<Result<HashMap<_, _>, _>>()?;
     let tls = arguments.tls.as_deref().map(acceptor).transpose()?;
     let catalogue = Catalogue::parse(vendor.bundled_catalogue())?;
-    let lasts = arguments.expires_in.map(Duration::from_secs);
-    let emulator = Arc::new(Emulator::new(vendor, catalogue, tokens, lasts));
+    let settings = Settings {
+        tokens,
+        expires_in: arguments.expires_in.map(Duration::from_secs),
+        burst: arguments.burst,
+        blocked: arguments.blocked.clone(),
+        secure: tls.is_some(),
+    };
+    let emulator = Arc::new(Emulator::new(vendor, catalogue, settings));
     let listener = TcpListener::bind(arguments.listen)
         .map_err(|error| WrongUse(format!("cannot listen on {}: {error}", arguments.listen)))?;
     let address = listener.local_addr()?;

@@ -1,204 +1,260 @@
-//! An emulated Bitrix24 portal: single calls of REST under `/rest/`.
+//! An emulated Bitrix24 portal with its authorization server.
 
-use std::collections::BTreeMap;
+mod batch;
+mod methods;
+mod oauth;
+mod php;
+mod request;
 
 use http::StatusCode;
 use http::request::Parts;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Emulator, Reply};
+use crate::catalogue::Catalogue;
 use crate::clock::Timestamp;
-use crate::model::{ApiVersion, Operation, Requirement, ScopeSet};
+use crate::model::{ApiVersion, Operation, Requirement, ScopeSet, Secret};
+use request::Asked;
 
-/// What a request says, as far as the emulator looks at it.
-struct Asked {
-    method: String,
-    token: Option<String>,
+/// An answer, or status, code and text of an error.
+type Outcome = Result<Value, (StatusCode, String, String)>;
+
+/// Whose call it is.
+#[derive(Debug)]
+pub(super) struct Caller {
+    token: String,
+    scopes: Vec<String>,
     webhook: bool,
-    parameters: BTreeMap<String, Value>,
+    /// Where links lead: scheme and host.
+    origin: String,
+    key: std::sync::Arc<crate::model::TokenIdKey>,
 }
 
 pub(super) fn answer(emulator: &Emulator, head: &Parts, body: &[u8]) -> Reply {
-    let Some(asked) = read(head, body) else {
-        return error(
-            StatusCode::NOT_FOUND,
-            "ERROR_METHOD_NOT_FOUND",
-            "Method not found!",
-        );
+    if matches!(head.uri.path(), "/oauth/token" | "/oauth/token/") {
+        return oauth::answer(emulator, head, body);
+    }
+    let Some(asked) = request::read(head, body) else {
+        return Reply::json(StatusCode::NOT_FOUND, missing_method(ApiVersion::V2));
     };
-    let Some(operation) = emulator.catalogue.find(ApiVersion::V2, &asked.method) else {
-        return error(
-            StatusCode::NOT_FOUND,
-            "ERROR_METHOD_NOT_FOUND",
-            "Method not found!",
-        );
+    let version = if asked.rest3 {
+        ApiVersion::V3
+    } else {
+        ApiVersion::V2
     };
+    let (status, answer) = match caller(emulator, head, &asked) {
+        Err((status, code, text)) => (status, error(version, &code, &text)),
+        Ok(caller) => {
+            let signed = asked.parameters.get("token").and_then(Value::as_str);
+            match (asked.method.to_ascii_lowercase().as_str(), signed) {
+                ("download", Some(token)) if caller.has_signed(token, "download") => {
+                    return Reply::bytes(b"the file's content".to_vec());
+                }
+                ("upload", Some(token)) if caller.has_signed(token, "upload") => uploaded(&asked),
+                ("download" | "upload", _) => (
+                    StatusCode::FORBIDDEN,
+                    error(
+                        version,
+                        "ACCESS_DENIED",
+                        "The link is not signed by this portal",
+                    ),
+                ),
+                ("batch", _) if asked.rest3 => match batch::v3(emulator, &caller, &asked) {
+                    Ok(answer) => (StatusCode::OK, answer),
+                    Err((status, code, text)) => (status, error(version, &code, &text)),
+                },
+                ("batch", _) => (StatusCode::OK, batch::v2(emulator, &caller, &asked)),
+                (method, _) => run(emulator, &caller, version, method, &asked.parameters),
+            }
+        }
+    };
+    if asked.xml {
+        return Reply::xml(status, php::xml(&answer));
+    }
+    Reply::json(status, answer)
+}
+
+/// Runs one method.
+fn run(
+    emulator: &Emulator,
+    caller: &Caller,
+    version: ApiVersion,
+    method: &str,
+    parameters: &Map<String, Value>,
+) -> (StatusCode, Value) {
+    let Some(operation) = emulator.catalogue.find(version, method) else {
+        return (StatusCode::NOT_FOUND, missing_method(version));
+    };
+    if emulator.is_blocked(&operation.name) {
+        let text = "Method is blocked due to operation time limit.";
+        let answer = error(version, "OPERATION_TIME_LIMIT", text);
+        return (StatusCode::TOO_MANY_REQUESTS, answer);
+    }
+    if !caller.may(&emulator.catalogue, operation, parameters) {
+        let kind = if caller.webhook { "webhook" } else { "access" };
+        let text =
+            format!("The request requires higher privileges than provided by the {kind} token");
+        let code = match version {
+            ApiVersion::V2 => "insufficient_scope",
+            ApiVersion::V3 => "BITRIX_REST_V3_EXCEPTION_INSUFFICIENTSCOPEEXCEPTION",
+        };
+        return (StatusCode::FORBIDDEN, error(version, code, &text));
+    }
+    (
+        StatusCode::OK,
+        methods::result(&emulator.catalogue, operation, parameters, caller),
+    )
+}
+
+/// Who calls; or why nobody that the portal knows.
+fn caller(
+    emulator: &Emulator,
+    head: &Parts,
+    asked: &Asked,
+) -> Result<Caller, (StatusCode, String, String)> {
+    let refused = |status, code: &str, text: &str| Err((status, code.to_owned(), text.to_owned()));
+    let denied = "BITRIX_REST_V3_EXCEPTION_ACCESSDENIEDEXCEPTION";
+    let code = |usual: &'static str| if asked.rest3 { denied } else { usual };
+    let unauthorized = StatusCode::UNAUTHORIZED;
+    if !emulator.has_room() {
+        let text = "Too many requests";
+        return refused(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "QUERY_LIMIT_EXCEEDED",
+            text,
+        );
+    }
     let Some(token) = &asked.token else {
-        return error(
-            StatusCode::UNAUTHORIZED,
-            "NO_AUTH_FOUND",
+        return refused(
+            unauthorized,
+            code("NO_AUTH_FOUND"),
             "Wrong authorization data",
         );
     };
-    let Some(scopes) = emulator.scopes(token) else {
+    let Some((scopes, expired)) = emulator.token(token) else {
         return if asked.webhook {
-            error(
-                StatusCode::UNAUTHORIZED,
-                "INVALID_CREDENTIALS",
+            refused(
+                unauthorized,
+                code("INVALID_CREDENTIALS"),
                 "Invalid request credentials",
             )
         } else {
-            error(
-                StatusCode::UNAUTHORIZED,
-                "invalid_token",
+            refused(
+                unauthorized,
+                code("invalid_token"),
                 "Unable to get application by token",
             )
         };
     };
-    if !asked.webhook && emulator.has_expired() {
-        return error(
-            StatusCode::UNAUTHORIZED,
-            "expired_token",
-            "The access token provided has expired",
-        );
+    if !asked.webhook && expired {
+        let text = "The access token provided has expired";
+        return refused(unauthorized, code("expired_token"), text);
     }
-    if !opens(operation, scopes) {
-        let kind = if asked.webhook { "webhook" } else { "access" };
-        let text =
-            format!("The request requires higher privileges than provided by the {kind} token");
-        return error(StatusCode::FORBIDDEN, "insufficient_scope", &text);
-    }
-    Reply {
-        status: StatusCode::OK,
-        body: result(operation, &asked, scopes),
-    }
-}
-
-fn opens(operation: &Operation, scopes: &[String]) -> bool {
-    let held: ScopeSet = scopes.iter().map(String::as_str).collect();
-    match &operation.requirement {
-        Requirement::NoScope | Requirement::Unknown => true,
-        Requirement::AnyOf(sets) => sets.iter().any(|set| held.covers(set)),
-        Requirement::Conditional(alternatives) => {
-            alternatives.iter().any(|one| held.covers(&one.scopes))
-        }
-    }
-}
-
-fn result(operation: &Operation, asked: &Asked, scopes: &[String]) -> Value {
-    let now = Timestamp::now();
-    let seconds = f64::from(now.as_secs());
-    let time = json!({
-        "start": seconds, "finish": seconds, "duration": 0.001, "processing": 0.0, "date_start": now.to_rfc3339(),
-        "date_finish": now.to_rfc3339(), "operating": 0,
-    });
-    let id = |key: &str| {
-        asked
-            .parameters
-            .get(key)
-            .or_else(|| asked.parameters.get(&key.to_ascii_uppercase()))
-            .cloned()
-    };
-    match operation.name.to_ascii_lowercase().as_str() {
-        "scope" => json!({ "result": scopes, "time": time }),
-        "server.time" => json!({ "result": now.to_rfc3339(), "time": time }),
-        name if name.rsplit('.').next() == Some("list") => json!({
-            "result": [{ "ID": "1", "TITLE": "first" }, { "ID": "2", "TITLE": "second" }], "total": 2, "time": time,
-        }),
-        name if name.rsplit('.').next() == Some("add") => json!({ "result": 1, "time": time }),
-        name if name.rsplit('.').next() == Some("get") => json!({
-            "result": { "ID": id("id").unwrap_or_else(|| json!("1")), "TITLE": "first" }, "time": time,
-        }),
-        _ => json!({ "result": true, "time": time }),
-    }
-}
-
-fn read(head: &Parts, body: &[u8]) -> Option<Asked> {
-    let segments: Vec<&str> = head
-        .uri
-        .path()
-        .split('/')
-        .filter(|segment| !segment.is_empty())
-        .collect();
-    let (pair, method) = match segments.as_slice() {
-        ["rest", method] => (None, *method),
-        ["rest", user, secret, method] => (Some(format!("{user}/{secret}")), *method),
-        _ => return None,
-    };
-    let mut parameters = BTreeMap::new();
-    let mut add_form = |text: &[u8]| {
-        for pair in text
-            .split(|byte| *byte == b'&')
-            .filter(|pair| !pair.is_empty())
-        {
-            let cut = pair
-                .iter()
-                .position(|byte| *byte == b'=')
-                .unwrap_or(pair.len());
-            let (name, value) = pair.split_at(cut);
-            parameters.insert(
-                plain(name),
-                Value::String(plain(value.strip_prefix(b"=").unwrap_or(value))),
-            );
-        }
-    };
-    add_form(head.uri.query().unwrap_or_default().as_bytes());
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(members)) => parameters.extend(members),
-        Ok(_) => {}
-        Err(_) => add_form(body),
-    }
-    let bearer = head
+    let host = head
         .headers
-        .get(http::header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
-    let bearer = bearer
-        .and_then(|value| value.split_once(' '))
-        .map(|(_, token)| token.to_owned());
-    let named = |name: &str| {
-        parameters
-            .get(name)
-            .and_then(Value::as_str)
-            .map(str::to_owned)
-    };
-    let webhook = pair.is_some();
-    let token = bearer
-        .or_else(|| named("auth"))
-        .or_else(|| named("access_token"))
-        .or(pair);
-    Some(Asked {
-        method: method.trim_end_matches(".json").to_owned(),
-        token,
-        webhook,
-        parameters,
+        .get(http::header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
+    Ok(Caller {
+        token: token.clone(),
+        scopes,
+        webhook: asked.webhook,
+        origin: format!(
+            "{}://{host}",
+            if emulator.secure { "https" } else { "http" }
+        ),
+        key: std::sync::Arc::clone(&emulator.key),
     })
 }
 
-fn plain(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text).replace('+', " ");
-    let mut out = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        let escaped = after
-            .get(..2)
-            .and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        match escaped {
-            Some(decoded) if byte == b'%' => {
-                out.push(decoded);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            _ => {
-                out.push(byte);
-                rest = after;
-            }
+impl Caller {
+    /// The portal's own check of scopes.
+    fn may(
+        &self,
+        catalogue: &Catalogue,
+        operation: &Operation,
+        parameters: &Map<String, Value>,
+    ) -> bool {
+        let held: ScopeSet = self.scopes.iter().map(String::as_str).collect();
+        let chosen = parameters.iter().find_map(|(name, value)| {
+            let known = ["moduleid", "event", "placement"];
+            known
+                .contains(&name.to_ascii_lowercase().as_str())
+                .then_some(value.as_str()?)
+        });
+        let requirement = match &operation.requirement {
+            Requirement::Conditional(_) => catalogue.choose(operation, chosen),
+            fixed => Some(fixed),
+        };
+        match requirement {
+            Some(Requirement::AnyOf(sets)) => sets.iter().any(|set| held.covers(set)),
+            _ => true,
         }
     }
-    String::from_utf8_lossy(&out).into_owned()
+
+    /// A link that the portal signs: scope, query and signature.
+    fn signed(&self, scope: &str, method: &str) -> String {
+        let token = format!("{scope}|aWQ9MQ|{}", self.signature(scope, method));
+        let token = token.replace('|', "%7C");
+        let (origin, auth) = (&self.origin, &self.token);
+        if self.webhook {
+            format!("{origin}/rest/{auth}/{method}/?token={token}")
+        } else {
+            format!("{origin}/rest/{method}.json?auth={auth}&token={token}")
+        }
+    }
+
+    fn has_signed(&self, token: &str, method: &str) -> bool {
+        let mut parts = token.split('|');
+        let (scope, signature) = (parts.next().unwrap_or_default(), parts.nth(1));
+        signature == Some(&self.signature(scope, method))
+    }
+
+    fn signature(&self, scope: &str, method: &str) -> String {
+        let text = format!("{scope}|{method}|{}", self.token);
+        self.key
+            .identify(&Secret::new(text.into_bytes()))
+            .to_string()
+    }
 }
 
-fn error(status: StatusCode, code: &str, text: &str) -> Reply {
-    Reply {
-        status,
-        body: json!({ "error": code, "error_description": text }),
+fn uploaded(asked: &Asked) -> (StatusCode, Value) {
+    match asked.files.first() {
+        Some((name, bytes)) => {
+            let file = json!({ "ID": 1, "NAME": name, "SIZE": bytes.to_string() });
+            (StatusCode::OK, json!({ "result": file, "time": time() }))
+        }
+        None => (
+            StatusCode::BAD_REQUEST,
+            error(ApiVersion::V2, "ERROR_ARGUMENT", "No file in the request"),
+        ),
     }
+}
+
+fn missing_method(version: ApiVersion) -> Value {
+    match version {
+        ApiVersion::V2 => error(version, "ERROR_METHOD_NOT_FOUND", "Method not found!"),
+        ApiVersion::V3 => error(
+            version,
+            "BITRIX_REST_V3_EXCEPTION_METHODNOTFOUNDEXCEPTION",
+            "Method not found",
+        ),
+    }
+}
+
+fn error(version: ApiVersion, code: &str, text: &str) -> Value {
+    match version {
+        ApiVersion::V2 => json!({ "error": code, "error_description": text }),
+        ApiVersion::V3 => json!({ "error": { "code": code, "message": text } }),
+    }
+}
+
+/// The `time` of an answer.
+fn time() -> Value {
+    let now = Timestamp::now();
+    let seconds = f64::from(now.as_secs());
+    json!({
+        "start": seconds, "finish": seconds, "duration": 0.001, "processing": 0.0,
+        "date_start": now.to_rfc3339(), "date_finish": now.to_rfc3339(), "operating": 0,
+    })
 }

@@ -6,10 +6,13 @@
     clippy::allow_attributes
 )]
 
+pub mod emulator;
 pub mod gate;
 pub mod portal;
 pub mod wire;
 
+#[allow(unused_imports)]
+pub use emulator::Emulator;
 #[allow(unused_imports)]
 pub use gate::Gate;
 #[allow(unused_imports)]
