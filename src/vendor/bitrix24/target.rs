@@ -84,8 +84,8 @@ fn call(rest: &str) -> Option<Target<'_>> {
                 .zip(suffix.iter().rev())
                 .all(|(a, b)| a.eq_ignore_ascii_case(b))
     };
-    // REST 3.0 answers in JSON only.
-    let shaped = version == ApiVersion::V2 || !xml;
+    // REST 3.0 answers in JSON only, and is not known to cut a suffix off.
+    let shaped = version == ApiVersion::V2 || method.len() == last.len();
     (shaped && is_method(method) && !ends(b".json") && !ends(b".xml")).then_some(Target {
         version,
         webhook,
