@@ -151,6 +151,34 @@ fn json_of_one_mebibyte(bencher: Bencher<'_, '_>) {
 }
 
 #[divan::bench]
+fn json_batch_of_fifty(bencher: Bencher<'_, '_>) {
+    world();
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    let commands: Vec<String> = (0..50)
+        .map(|at| {
+            format!(
+                "\"k{at}\":\"crm.deal.list?select[0]=ID&order[ID]=ASC&filter[%3EID]=%24result%5Bk{}%5D%5B49%5D%5BID%5D&start=-1\"",
+                at - i32::from(at > 0)
+            )
+        })
+        .collect();
+    let body = format!(
+        r#"{{"halt":0,"cmd":{{{}}},"auth":"{}"}}"#,
+        commands.join(","),
+        token(1)
+    );
+    bencher.counter(BytesCount::new(body.len())).bench(|| {
+        assert!(decide(
+            &Method::POST,
+            "/rest/batch",
+            &headers,
+            black_box(body.as_bytes())
+        ))
+    });
+}
+
+#[divan::bench]
 fn token_id(bencher: Bencher<'_, '_>) {
     let secret = Secret::new(token(1).into_bytes());
     bencher.bench(|| world().key.identify(black_box(&secret)));

@@ -78,14 +78,8 @@ fn hold_back(batch: &Batch<'_>, children: &mut [Verdict<'_>]) {
         child.mode = Mode::Enforce;
         child.missing.clear();
     };
-    if batch.halt
-        && let Some(first) = children.iter().position(Verdict::holds_back)
-    {
-        children
-            .iter_mut()
-            .skip(first + 1)
-            .filter(|child| !child.holds_back())
-            .for_each(refuse);
+    if !children.iter().any(Verdict::holds_back) {
+        return;
     }
     // A reference to what was just held back holds back in turn: each round holds back one member more, or is the last.
     loop {
@@ -95,11 +89,17 @@ fn hold_back(batch: &Batch<'_>, children: &mut [Verdict<'_>]) {
                 .iter()
                 .any(|position| held.get(usize::from(*position)) == Some(&true))
         };
+        let first = held.iter().position(|held| *held);
         let more = children
             .iter_mut()
             .zip(&batch.members)
-            .filter(|(child, member)| !child.holds_back() && refers(&member.refers))
-            .map(|(child, _)| refuse(child))
+            .enumerate()
+            .filter(|(_, (child, _))| !child.holds_back())
+            .filter(|(position, (_, member))| {
+                let stopped = batch.halt && first.is_some_and(|first| first < *position);
+                stopped || refers(&member.refers)
+            })
+            .map(|(_, (child, _))| refuse(child))
             .count();
         if more == 0 {
             return;
@@ -212,9 +212,10 @@ fn verdict<'c>(
             && (!assumed || rules.settings.unlisted_operation == UnlistedOperation::Prefix)
     };
     let Some(requirement) = asked.need().filter(usable) else {
-        let forward = rules.settings.unlisted_operation == UnlistedOperation::Forward
-            && !matches!(asked, Asked::Unparsed);
-        return (forward, Reason::OperationUnlisted);
+        // A method that is known keeps what it needs: only what nobody knows is forwarded.
+        let unknown = matches!(asked, Asked::Listed(_) | Asked::Unlisted { .. });
+        let forward = rules.settings.unlisted_operation == UnlistedOperation::Forward;
+        return (unknown && forward, Reason::OperationUnlisted);
     };
     match (requirement, known) {
         (_, None) => (true, Reason::TokenUnknown),

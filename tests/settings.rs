@@ -242,7 +242,7 @@ fn a_forward_setting_in_enforce_is_an_allow_with_the_reason_it_overrode() {
         ("/rest/crm.deal.list", 401),
         ("/rest/batch?auth=T&cmd[]=crm.deal.list", 200),
         ("/rest/batch?auth=T&cmd[]=http:crm.deal.list", 400),
-        ("/rest/userfieldconfig.list?auth=T", 200),
+        ("/rest/userfieldconfig.list?auth=T", 403),
     ] {
         assert_eq!(ask(&gate, target).status, status, "{target}");
     }

@@ -3,7 +3,7 @@
 use super::name::{Choice, Watch};
 use super::value::Value;
 use crate::catalogue::Catalogue;
-use crate::model::{ApiVersion, Asked, Condition, Operation, Requirement, cap_name};
+use crate::model::{ApiVersion, Asked, Condition, Fault, Operation, Reason, Requirement, cap_name};
 
 /// The parameters that an operation makes the reader look for.
 pub(super) fn watch_for(operation: &Operation) -> Watch {
@@ -24,6 +24,15 @@ pub(super) fn watch_for(operation: &Operation) -> Watch {
 
 /// Why a batch in a batch stays closed: the portal refuses it, older ones run it.
 pub(super) const NESTED: &str = "a batch within a batch";
+
+/// The value that a need hangs on can be read in more than one way.
+pub(super) const UNCLEAR: Fault = Fault {
+    reason: Reason::AmbiguousOperation,
+    detail: "the parameter that the method's need hangs on stands more than once, or is no text",
+};
+
+/// A field of another object is asked for, through a method that is not named.
+pub(super) const REACHES: &str = "`select` reaches into another object";
 
 /// True for the name of the method that runs several.
 pub(super) fn is_batch(name: &str) -> bool {
@@ -50,7 +59,22 @@ pub(super) fn asked<'c>(
     name: &str,
     values: &Values,
 ) -> Asked<'c> {
-    let Some(operation) = catalogue.find(version, name) else {
+    asked_as(
+        catalogue,
+        catalogue.find(version, name),
+        (version, name),
+        values,
+    )
+}
+
+/// As [`asked`], of an operation that was looked up before.
+pub(super) fn asked_as<'c>(
+    catalogue: &'c Catalogue,
+    found: Option<&'c Operation>,
+    (version, name): (ApiVersion, &str),
+    values: &Values,
+) -> Asked<'c> {
+    let Some(operation) = found else {
         return Asked::Unlisted {
             version,
             name: cap_name(name),

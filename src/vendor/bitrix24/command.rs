@@ -8,7 +8,7 @@ use super::reference::{ReferenceScanner, References};
 use super::target::is_method;
 use super::value::Collector;
 use crate::catalogue::Catalogue;
-use crate::model::{ApiVersion, Asked, Fault, OPERATION_NAME_CAP, Reason, cap_name};
+use crate::model::{ApiVersion, Asked, Fault, OPERATION_NAME_CAP, Operation, Reason, cap_name};
 
 /// What a command says.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub(super) struct CommandReader<'c> {
     catalogue: &'c Catalogue,
     /// The method's name, until the `?`.
     name: Vec<u8>,
+    /// What the catalogue has under this name.
+    operation: Option<&'c Operation>,
     in_query: bool,
     scanner: FormScanner,
     query: Query,
@@ -48,6 +50,7 @@ impl<'c> CommandReader<'c> {
         Self {
             catalogue,
             name: Vec::new(),
+            operation: None,
             in_query: false,
             scanner: FormScanner::default(),
             query: Query::default(),
@@ -79,19 +82,37 @@ impl<'c> CommandReader<'c> {
             };
             rest = after;
             self.in_query = true;
-            let operation = std::str::from_utf8(&self.name)
-                .ok()
-                .and_then(|name| self.catalogue.find(ApiVersion::V2, name));
-            self.query.watch = operation.map(choice::watch_for).unwrap_or_default();
+            self.find();
         }
         self.references.feed(rest);
         self.scanner.feed(rest, &mut self.query);
         self.fault = self.fault.or(self.query.fault);
     }
 
-    /// The command, if it can be read in one way only.
-    pub(super) fn finish(mut self) -> Result<CommandRead<'c>, Fault> {
+    fn find(&mut self) {
+        self.operation = std::str::from_utf8(&self.name)
+            .ok()
+            .and_then(|name| self.catalogue.find(ApiVersion::V2, name));
+        self.query.watch = self.operation.map(choice::watch_for).unwrap_or_default();
+    }
+
+    /// The command, if it can be read in one way only; the reader is as new.
+    pub(super) fn finish(&mut self) -> Result<CommandRead<'c>, Fault> {
+        if !self.in_query {
+            self.find();
+        }
         self.scanner.finish(&mut self.query);
+        let read = self.read();
+        self.name.clear();
+        self.in_query = false;
+        self.scanner = FormScanner::default();
+        self.query.reset();
+        self.fault = None;
+        read
+    }
+
+    fn read(&mut self) -> Result<CommandRead<'c>, Fault> {
+        let references = std::mem::take(&mut self.references).finish();
         let name = std::str::from_utf8(&self.name).unwrap_or_default();
         if let Some(fault) = self.fault.or(self.query.fault) {
             return Err(fault);
@@ -99,21 +120,36 @@ impl<'c> CommandReader<'c> {
         if !is_method(name) || has_suffix(name) {
             return Err(COMMAND);
         }
+        let refers = references.any || !references.keys.is_empty();
+        match self.query.watch.choice {
+            // What the reference brings may have names that are looked for.
+            Some(Choice::Hcm) if refers => self.query.values.choice = super::value::present(),
+            Some(Choice::EventName) if refers => return Err(choice::UNCLEAR),
+            _ if self.query.values.choice.is_unclear() => return Err(choice::UNCLEAR),
+            _ => {}
+        }
         let values = &self.query.values;
-        let mut asked = choice::asked(self.catalogue, ApiVersion::V2, name, values);
         let closed = |why| Asked::Closed {
             version: ApiVersion::V2,
             name: cap_name(name),
             why,
         };
-        if choice::is_batch(name) {
-            asked = closed(choice::NESTED);
-        } else if !values.signed.is_absent() || asked.operation().is_some_and(choice::is_signed) {
-            asked = closed("a signed call within a batch");
-        }
+        let signed = self.operation.is_some_and(choice::is_signed);
+        let asked = if choice::is_batch(name) {
+            closed(choice::NESTED)
+        } else if signed || !values.signed.is_absent() {
+            closed("a signed call within a batch")
+        } else {
+            choice::asked_as(
+                self.catalogue,
+                self.operation,
+                (ApiVersion::V2, name),
+                values,
+            )
+        };
         Ok(CommandRead {
             asked,
-            references: self.references.finish(),
+            references,
             handler: choice::handler_host(&values.handler),
         })
     }
@@ -144,7 +180,13 @@ impl Pairs for Query {
         if is_plainly_other(raw, self.watch) {
             return false;
         }
-        let parameter = match classify_encoded(raw, &mut self.decoded, self.watch) {
+        let classified = classify_encoded(raw, &mut self.decoded, self.watch);
+        let decided = !matches!(classified, Classified::Other);
+        if decided && memchr::memmem::find(raw, b"%00").is_some() {
+            self.fault = Some(COMMAND_PARAMETER);
+            return false;
+        }
+        let parameter = match classified {
             Classified::Other => return false,
             Classified::Plain(Parameter::Token | Parameter::Foreign)
             | Classified::Disguised(Parameter::Token | Parameter::Foreign) => {
@@ -196,6 +238,13 @@ impl Pairs for Query {
 }
 
 impl Query {
+    fn reset(&mut self) {
+        self.values = Values::default();
+        self.current = None;
+        self.pairs = 0;
+        self.fault = None;
+    }
+
     fn found(&mut self, parameter: Parameter, value: Option<Vec<u8>>) {
         match parameter {
             Parameter::Choice if self.watch.choice == Some(Choice::Hcm) => {

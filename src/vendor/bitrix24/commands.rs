@@ -1,6 +1,10 @@
 //! The commands of a v2 batch, collected under the keys that PHP gives them.
 
+use std::hash::Hasher as _;
 use std::ops::Range;
+
+use hashbrown::HashTable;
+use rustc_hash::FxHasher;
 
 use super::command::CommandRead;
 use super::reference::References;
@@ -50,6 +54,8 @@ pub(super) struct Place {
 pub(super) struct Commands<'c> {
     members: Vec<Member<'c>>,
     references: Vec<References>,
+    /// Positions of the members, by key.
+    by_key: HashTable<u16>,
     pub(super) handlers: Vec<Box<str>>,
     halt: Option<bool>,
     /// The name as it was spelt, with its place: the portal folds names, and the later one wins.
@@ -88,7 +94,7 @@ impl<'c> Commands<'c> {
         if key.len() > super::name::LONGEST_KEY || key.bytes().any(|b| b.is_ascii_control()) {
             return Err(KEY);
         }
-        if self.members.iter().any(|member| member.key == key) {
+        if self.position(key.as_bytes()).is_some() {
             return Err(TWICE);
         }
         self.count(&key);
@@ -108,6 +114,12 @@ impl<'c> Commands<'c> {
             at: begins..at,
             uncounted,
         });
+        let (members, position) = (&self.members, self.members.len() - 1);
+        if let Ok(position) = u16::try_from(position) {
+            let rehash = |at: &u16| key_at(members, *at).map_or(0, hash);
+            let hash = rehash(&position);
+            self.by_key.insert_unique(hash, position, rehash);
+        }
         self.references.push(command.references);
         self.handlers.extend(command.handler);
     }
@@ -157,19 +169,29 @@ impl<'c> Commands<'c> {
             _ if parts => Some(Layout::Parts),
             _ => Some(Layout::Pairs),
         };
-        let positions: Vec<Vec<u16>> = self
-            .references
-            .iter()
-            .map(|references| refers_to(references, &self.members))
-            .collect();
-        for (member, refers) in self.members.iter_mut().zip(positions) {
-            member.refers = refers;
+        let count = u16::try_from(self.members.len()).unwrap_or(u16::MAX);
+        for (position, references) in self.references.iter().enumerate() {
+            let refers = if references.any {
+                (0..count).collect()
+            } else {
+                let found = references.keys.iter().filter_map(|key| self.position(key));
+                found.collect()
+            };
+            if let Some(member) = self.members.get_mut(position) {
+                member.refers = refers;
+            }
         }
         Batch {
             members: self.members,
             halt: self.halt.unwrap_or(false),
             layout,
         }
+    }
+
+    /// The position of the command with this key.
+    fn position(&self, key: &[u8]) -> Option<u16> {
+        let is_it = |at: &u16| key_at(&self.members, *at) == Some(key);
+        self.by_key.find(hash(key), is_it).copied()
     }
 
     /// Keeps count as PHP does: a key that is a whole number moves the next one.
@@ -189,18 +211,14 @@ impl<'c> Commands<'c> {
     }
 }
 
-fn refers_to(references: &References, members: &[Member<'_>]) -> Vec<u16> {
-    let named = |member: &Member<'_>| {
-        references.any
-            || references
-                .keys
-                .iter()
-                .any(|key| **key == *member.key.as_bytes())
-    };
-    members
-        .iter()
-        .enumerate()
-        .filter(|(_, member)| named(member))
-        .filter_map(|(position, _)| u16::try_from(position).ok())
-        .collect()
+fn key_at<'m>(members: &'m [Member<'_>], position: u16) -> Option<&'m [u8]> {
+    let member = members.get(usize::from(position))?;
+    Some(member.key.as_bytes())
+}
+
+/// Not keyed: there are at most fifty keys, whatever a client makes of them.
+fn hash(key: &[u8]) -> u64 {
+    let mut hasher = FxHasher::default();
+    hasher.write(key);
+    hasher.finish()
 }

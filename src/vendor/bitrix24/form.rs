@@ -88,7 +88,11 @@ impl FormScanner {
     }
 
     fn end_name(&mut self, piece: &[u8], pairs: &mut impl Pairs) {
-        let wanted = if self.carry.is_empty() {
+        let wanted = if self.carry.len() + piece.len() > LONGEST_NAME {
+            pairs.too_long();
+            self.carry.zeroize();
+            false
+        } else if self.carry.is_empty() {
             pairs.name(piece, self.begun)
         } else {
             self.carry.extend_from_slice(piece);
@@ -212,6 +216,12 @@ mod tests {
                 "too long".to_owned(),
                 format!("{}:a=2:{}", long.len() + 3, long.len() + 6)
             ]
+        );
+        let whole = format!("{long}=1&a=2");
+        assert_eq!(
+            scan(&[whole.as_bytes()])[0],
+            "too long",
+            "in one piece as in two"
         );
         assert_eq!(scan(&[b"a=\0"]), ["nul", "0:a=\0:3"]);
     }

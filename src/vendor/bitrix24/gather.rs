@@ -57,7 +57,8 @@ pub(super) struct Gather<'r, 'c> {
     pub(super) fault: Option<Fault>,
     /// Where the parameters at hand stand.
     pub(super) location: Location,
-    pub(super) current: Option<Current<'c>>,
+    pub(super) current: Option<Current>,
+    command: Option<Box<CommandReader<'c>>>,
     pub(super) inside: Inside,
     pub(super) collector: Collector,
     decoder: Decoder,
@@ -66,11 +67,11 @@ pub(super) struct Gather<'r, 'c> {
 }
 
 /// The value that is being read.
-pub(super) enum Current<'c> {
+pub(super) enum Current {
     /// Of a parameter.
     Parameter(Parameter),
     /// A command of a batch.
-    Command(Box<CommandReader<'c>>),
+    Command,
 }
 
 impl<'r, 'c> Gather<'r, 'c> {
@@ -85,6 +86,7 @@ impl<'r, 'c> Gather<'r, 'c> {
             fault: None,
             location: Location::Query,
             current: None,
+            command: None,
             inside: Inside::default(),
             collector: Collector::default(),
             decoder: Decoder::default(),
@@ -165,8 +167,7 @@ impl<'r, 'c> Gather<'r, 'c> {
                 };
                 match self.commands.begin(key, spelling, place) {
                     Ok(()) => {
-                        let reader = CommandReader::new(self.catalogue);
-                        self.current = Some(Current::Command(Box::new(reader)));
+                        self.begin_command();
                         true
                     }
                     Err(fault) => {
@@ -201,10 +202,22 @@ impl<'r, 'c> Gather<'r, 'c> {
         }
     }
 
+    /// A command of a batch begins; one reader reads them all.
+    pub(super) fn begin_command(&mut self) {
+        let catalogue = self.catalogue;
+        self.command
+            .get_or_insert_with(|| Box::new(CommandReader::new(catalogue)));
+        self.current = Some(Current::Command);
+    }
+
     /// The next piece of the value at hand.
     pub(super) fn piece(&mut self, piece: &[u8]) {
         match &mut self.current {
-            Some(Current::Command(reader)) => reader.feed(piece),
+            Some(Current::Command) => {
+                if let Some(reader) = &mut self.command {
+                    reader.feed(piece);
+                }
+            }
             Some(Current::Parameter(_)) => self.collector.push(piece),
             None => {}
         }
@@ -213,9 +226,10 @@ impl<'r, 'c> Gather<'r, 'c> {
     /// The value at hand has ended; `at` is where its pair, part or member ends.
     pub(super) fn ended(&mut self, at: u64) {
         match self.current.take() {
-            Some(Current::Command(reader)) => match reader.finish() {
-                Ok(command) => self.commands.end(command, at),
-                Err(fault) => self.note(fault),
+            Some(Current::Command) => match self.command.as_mut().map(|reader| reader.finish()) {
+                Some(Ok(command)) => self.commands.end(command, at),
+                Some(Err(fault)) => self.note(fault),
+                None => {}
             },
             Some(Current::Parameter(parameter)) => {
                 let value = self.collector.take();
@@ -265,6 +279,10 @@ impl Pairs for Gather<'_, '_> {
         let name = at..at + u64::try_from(raw.len()).unwrap_or_default();
         let mut decoded = std::mem::take(&mut self.decoded);
         let classified = classify_encoded(raw, &mut decoded, self.watch);
+        let decided = !matches!(classified, Classified::Other);
+        if decided && memchr::memmem::find(raw, b"%00").is_some() {
+            self.note(NUL);
+        }
         let wanted = self.named(classified, raw, false, at, name);
         self.decoded = decoded;
         wanted

@@ -4,15 +4,21 @@
 //! here 64, beyond which nothing is guessed) and for repeated members, where the last counts: whoever listens to the
 //! scanner refuses those that decide.
 
+mod state;
+
 use std::fmt;
 
 use super::decode::hex;
 use super::number::Number;
 use super::plain::plain_text;
 use super::utf8::Utf8Check;
+use state::State;
 
-/// The deepest nesting that is read.
+/// The deepest nesting of a request that is read.
 const DEPTH: u32 = 64;
+
+/// The deepest nesting that PHP reads or writes.
+const DEEPEST: u32 = 512;
 
 /// How much of a member's name is kept: longer than every name and key that decides.
 pub(super) const LONGEST_NAME: usize = 192;
@@ -50,8 +56,9 @@ pub(super) struct Malformed;
 pub(super) struct JsonScanner {
     state: State,
     depth: u32,
-    /// One bit a level, the innermost lowest: set for an object.
-    objects: u64,
+    deepest: u32,
+    /// One bit a level: set for an object.
+    objects: [u64; 8],
     utf8: Utf8Check,
     /// The name that is being read.
     name: Vec<u8>,
@@ -65,46 +72,23 @@ pub(super) struct JsonScanner {
     position: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// Before the text's own value.
-    Start,
-    /// Before a value.
-    Value,
-    /// After `[`: a value or `]`.
-    FirstElement,
-    /// After `{`: a name or `}`.
-    FirstName,
-    /// After `,` in an object: a name.
-    Name,
-    /// After a name: `:`.
-    Colon,
-    /// After a value: `,` or the end of the container.
-    After,
-    /// Within a string; `true` for a name.
-    Text { name: bool },
-    /// After a backslash.
-    Escape { name: bool },
-    /// Within `\u`: digits still to come, and their value so far.
-    Unicode { name: bool, left: u8, code: u16 },
-    /// After `\uD8xx`: a backslash must follow, then `u`.
-    LowBackslash { name: bool },
-    /// After `\uD8xx\`.
-    LowU { name: bool },
-    /// Within a number.
-    Number(Number),
-    /// Within `true`, `false` or `null`: what is still to come.
-    Literal(&'static [u8]),
-    /// After the text.
-    End,
-}
-
 impl JsonScanner {
+    /// A scanner of requests.
     pub(super) fn new() -> Self {
+        Self::as_deep_as(DEPTH)
+    }
+
+    /// A scanner of answers, which may be as deep as PHP writes them.
+    pub(super) fn of_answers() -> Self {
+        Self::as_deep_as(DEEPEST - 1)
+    }
+
+    fn as_deep_as(deepest: u32) -> Self {
         Self {
             state: State::Start,
             depth: 0,
-            objects: 0,
+            deepest,
+            objects: [0; 8],
             utf8: Utf8Check::default(),
             name: Vec::new(),
             name_at: 0,
@@ -289,7 +273,7 @@ impl JsonScanner {
         self.wanted = self.muted.is_none() && members.begin(self.depth, kind, self.position);
         match kind {
             Kind::Object | Kind::Array => {
-                if self.depth == DEPTH {
+                if self.depth == self.deepest {
                     return Err(Malformed);
                 }
                 if self.muted.is_none() && !self.wanted {
@@ -297,7 +281,10 @@ impl JsonScanner {
                 }
                 self.wanted = false;
                 self.depth += 1;
-                self.objects = self.objects << 1 | u64::from(byte == b'{');
+                let (word, bit) = self.level();
+                if let Some(word) = self.objects.get_mut(word) {
+                    *word = *word & !bit | if byte == b'{' { bit } else { 0 };
+                }
             }
             Kind::Text => {}
             Kind::Number | Kind::True | Kind::False | Kind::Null => {
@@ -309,7 +296,6 @@ impl JsonScanner {
 
     fn close(&mut self, members: &mut impl Members) {
         self.depth -= 1;
-        self.objects >>= 1;
         if self.muted == Some(self.depth) {
             self.muted = None;
         }
@@ -365,7 +351,16 @@ impl JsonScanner {
     }
 
     fn in_object(&self) -> bool {
-        self.objects & 1 == 1
+        let (word, bit) = self.level();
+        self.objects.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    /// Where the bit of the container at hand stands.
+    fn level(&self) -> (usize, u64) {
+        (
+            usize::try_from(self.depth / 64).unwrap_or(usize::MAX),
+            1 << (self.depth % 64),
+        )
     }
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::choice;
-use super::command::{CommandRead, CommandReader};
+use super::command::CommandRead;
 use super::commands::{DISGUISED, NO_LIST, NO_TEXT, Place};
 use super::gather::{Current, FOREIGN_CREDENTIAL, Gather, ROUTING, UNCLEAR_CREDENTIAL};
 use super::json::{Kind, LONGEST_NAME, Members};
@@ -100,14 +100,23 @@ impl Members for Gather<'_, '_> {
             (3, Top::Item) if self.inside.item.member == ItemMember::Query && name == b"select" => {
                 self.inside.select = Some(3);
             }
+            // What an earlier answer puts in the place of the query may be anything.
+            (3, Top::Item)
+                if self.inside.item.member == ItemMember::Query && name.starts_with(b"$") =>
+            {
+                self.reaches_out();
+            }
             _ => {}
         }
     }
 
     fn begin(&mut self, depth: u32, kind: Kind, at: u64) -> bool {
         if let Some(select) = self.inside.select {
-            // A text that names fields is looked into, a container gone into.
-            return depth >= select && matches!(kind, Kind::Object | Kind::Array | Kind::Text);
+            // A text that names fields is looked into, a list gone into; an object may be a reference to an answer.
+            if kind == Kind::Object {
+                self.reaches_out();
+            }
+            return depth >= select && matches!(kind, Kind::Array | Kind::Text);
         }
         if std::mem::take(&mut self.inside.chosen) {
             return self.begin_choice(kind);
@@ -119,7 +128,7 @@ impl Members for Gather<'_, '_> {
             }
             (1, Top::Is(parameter)) => self.begin_parameter(parameter, kind, at),
             (1, _) if self.inside.items => self.begin_item(kind, at),
-            (2, Top::Commands { array }) => self.begin_command(array, kind, at),
+            (2, Top::Commands { array }) => self.begin_member(array, kind, at),
             (2, Top::Item) => self.begin_item_member(kind),
             (_, Top::Item) => false,
             _ => self.is_deep() && matches!(kind, Kind::Object | Kind::Array),
@@ -128,11 +137,8 @@ impl Members for Gather<'_, '_> {
 
     fn text(&mut self, piece: &[u8]) {
         if self.inside.select.is_some() {
-            let reaches = piece.contains(&b'.');
-            if self.inside.top == Top::Item {
-                self.inside.item.reaches |= reaches;
-            } else {
-                self.reaches |= reaches;
+            if piece.iter().any(|b| matches!(b, b'.' | b'$')) {
+                self.reaches_out();
             }
         } else if self.inside.top == Top::Item {
             let method = self.inside.item.method.get_or_insert_default();
@@ -164,6 +170,15 @@ impl Members for Gather<'_, '_> {
 }
 
 impl Gather<'_, '_> {
+    /// Fields of another object are asked for, or may be.
+    fn reaches_out(&mut self) {
+        if self.inside.top == Top::Item {
+            self.inside.item.reaches = true;
+        } else {
+            self.reaches = true;
+        }
+    }
+
     fn is_deep(&self) -> bool {
         self.watch.choice.is_some_and(Choice::is_deep)
     }
@@ -219,7 +234,10 @@ impl Gather<'_, '_> {
             (Parameter::Choice, _) => return self.begin_choice(kind),
             (Parameter::Select, Kind::Object | Kind::Array | Kind::Text) => {
                 self.inside.select = Some(1);
-                return true;
+                if kind == Kind::Object {
+                    self.reaches_out();
+                }
+                return kind != Kind::Object;
             }
             (Parameter::Signed | Parameter::Handler, Kind::Text) => {}
             (parameter, _) => {
@@ -245,7 +263,7 @@ impl Gather<'_, '_> {
         false
     }
 
-    fn begin_command(&mut self, array: bool, kind: Kind, at: u64) -> bool {
+    fn begin_member(&mut self, array: bool, kind: Kind, at: u64) -> bool {
         if kind != Kind::Text {
             self.note(NO_TEXT);
             return false;
@@ -263,8 +281,7 @@ impl Gather<'_, '_> {
         };
         match self.commands.begin(&key, b"cmd", place) {
             Ok(()) => {
-                let reader = CommandReader::new(self.catalogue);
-                self.current = Some(Current::Command(Box::new(reader)));
+                Gather::begin_command(self);
                 true
             }
             Err(fault) => {
@@ -345,10 +362,11 @@ impl Gather<'_, '_> {
                 name: cap_name(name),
                 why: choice::NESTED,
             };
-        } else if let (true, Asked::Listed(operation)) = (item.reaches, &asked) {
-            asked = Asked::Chosen {
-                operation,
-                need: None,
+        } else if item.reaches {
+            asked = Asked::Closed {
+                version: ApiVersion::V3,
+                name: cap_name(name),
+                why: choice::REACHES,
             };
         }
         let command = CommandRead {

@@ -4,8 +4,8 @@
 //! None of that is read here: a form is refused unless each delimiter stands on a line of its own, each part has one
 //! `Content-Disposition: form-data; name="…"`, and nothing stands before the first or behind the last delimiter.
 
-/// The longest head of a part, in bytes.
-const LONGEST_HEAD: usize = 8 * 1024;
+/// The longest head of a part, in bytes. PHP cuts a line at 5120 bytes and takes what follows for the next one.
+const LONGEST_HEAD: usize = 4 * 1024;
 
 /// The longest boundary (RFC 2046 section 5.1.1).
 const LONGEST_BOUNDARY: usize = 70;
@@ -457,6 +457,16 @@ mod tests {
                 "{parameters}"
             );
         }
+        let filler = "a".repeat(5106);
+        let hidden = format!(
+            "--BB\r\nContent-Type: {filler}Content-Disposition: form-data; name=\"auth\"\r\n\
+             Content-Disposition: form-data; name=\"x\"\r\n\r\nT\r\n--BB--\r\n"
+        );
+        assert_eq!(
+            scan(&[hidden.as_bytes()]),
+            Err(Malformed),
+            "PHP cuts long lines"
+        );
         let long = format!("; boundary={}", "b".repeat(71));
         assert!(MultipartScanner::new(long.as_bytes()).is_none());
     }

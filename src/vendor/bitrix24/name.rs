@@ -121,15 +121,40 @@ pub(super) fn is_plainly_other(raw: &[u8], watch: Watch) -> bool {
             .is_some_and(|first| first.is_ascii_alphanumeric() && !FIRST_LETTERS.contains(first))
 }
 
+/// What the name is, where its base can be told without decoding it: letters, digits and `_`, then nothing or an index.
+fn classify_plain(raw: &[u8], watch: Watch) -> Option<Classified<'static>> {
+    let end = raw
+        .iter()
+        .position(|b| !b.is_ascii_alphanumeric() && *b != b'_')
+        .unwrap_or(raw.len());
+    let (base, index) = raw.split_at_checked(end)?;
+    if index.is_empty() {
+        return Some(named(base, watch).map_or(Classified::Other, Classified::Plain));
+    }
+    let indexed =
+        (index.starts_with(b"[") || index.starts_with(b"%5B") || index.starts_with(b"%5b"))
+            && (index.ends_with(b"]") || index.ends_with(b"%5D") || index.ends_with(b"%5d"))
+            && memchr::memmem::find(index, b"%0").is_none();
+    (indexed && !base.is_empty() && !is_deep(watch) && named(base, watch).is_none())
+        .then_some(Classified::Other)
+}
+
 /// The longest name that decides, with room to see that a name is longer.
 const LONGEST: usize = 32;
 
 /// Reads a decoded name as PHP does (`php_register_variable_ex`): leading blanks cut, ended by NUL, with `.`, blank and
 /// an unmatched `[` as `_`, and everything from a matched `[` an array index.
 pub(super) fn classify(decoded: &[u8], watch: Watch) -> Classified<'_> {
-    if let Some(parameter) = named_anywhere(decoded, watch) {
-        return Classified::Plain(parameter);
+    match classify_as_php(decoded, watch) {
+        // Only what is nothing else may be a choice by a part of its name.
+        Classified::Other => {
+            named_anywhere(decoded, watch).map_or(Classified::Other, Classified::Plain)
+        }
+        decides => decides,
     }
+}
+
+fn classify_as_php(decoded: &[u8], watch: Watch) -> Classified<'_> {
     if decoded
         .iter()
         .all(|b| b.is_ascii_alphanumeric() || *b == b'_')
@@ -169,6 +194,9 @@ pub(super) fn classify_encoded<'n>(
     decoded: &'n mut Vec<u8>,
     watch: Watch,
 ) -> Classified<'n> {
+    if let Some(plain) = classify_plain(raw, watch) {
+        return plain;
+    }
     decoded.clear();
     decode(raw, decoded);
     let encoded = raw.iter().any(|b| matches!(b, b'%' | b'+'));
@@ -333,5 +361,14 @@ mod tests {
         assert!(is("filter[=EVENT_NAME]", Choice::EventName));
         assert!(is("members[0][hcmLinkId]", Choice::Hcm));
         assert!(!is("members[0][id]", Choice::Hcm));
+        for (name, parameter) in [
+            ("auth\0hcm", Parameter::Token),
+            ("auth[hcm]", Parameter::Token),
+            ("aplogin\0hcm", Parameter::Foreign),
+            ("SEF_APPLICATION_CUR_PAGE_URL\0hcm", Parameter::Routing),
+        ] {
+            let found = classify(name.as_bytes(), watch(Choice::Hcm));
+            assert_eq!(found, Classified::Disguised(parameter), "{name:?}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use super::upload::Watch;
 use crate::catalogue::Catalogue;
 use crate::model::{
     AnswerShape, ApiVersion, Asked, Call, CredentialKind, CredentialRead, Fault, Inspected,
-    Location, Reason,
+    Location, Reason, cap_name,
 };
 use crate::vendor::Head;
 
@@ -101,10 +101,6 @@ impl<'r, 'c> Reader<'r, 'c> {
         };
         let (path, query) = head.target.split_once('?').unwrap_or((head.target, ""));
         reader.read_path(path);
-        if reader.path == Read::Token {
-            reader.read_token_traffic(head);
-            return reader;
-        }
         reader.read_headers(head);
         if !query.is_empty() {
             let mut scanner = FormScanner::default();
@@ -231,6 +227,13 @@ impl<'r, 'c> Reader<'r, 'c> {
             fault: None,
             inspected,
         };
+        // The authorization server asks for credentials of its own; what would be one of a call may open a door of the
+        // portal.
+        let carries = !matches!(gather.credential, CredentialRead::Missing)
+            || !gather.values.signed.is_absent();
+        if path == Read::Token && carries {
+            gather.note(FOREIGN_CREDENTIAL);
+        }
         if let Read::Call(target) = path {
             let catalogue = gather.catalogue;
             call.operation =
@@ -243,11 +246,11 @@ impl<'r, 'c> Reader<'r, 'c> {
                     gather.note(SIGNED);
                 }
             }
-            if let (true, Asked::Listed(operation)) = (gather.reaches, &call.operation) {
-                call.operation = Asked::Chosen {
-                    operation,
-                    need: None,
-                };
+            if gather.values.choice.is_unclear() {
+                gather.note(choice::UNCLEAR);
+            }
+            if gather.reaches {
+                call.operation = closed(target, choice::REACHES);
             }
             if target.xml {
                 call.answer = AnswerShape::Xml;
@@ -291,20 +294,6 @@ impl<'r, 'c> Reader<'r, 'c> {
         let batch = is_batch(target.method);
         self.gather.watch.commands = batch && target.version == ApiVersion::V2;
         self.gather.inside.items = batch && target.version == ApiVersion::V3;
-    }
-
-    /// The token endpoint: its parameters are the authorization server's business, and none of them is a credential of
-    /// a call.
-    fn read_token_traffic(&mut self, head: Head<'_>) {
-        if !matches!(*head.verb, Method::GET | Method::POST) {
-            self.note(VERB_NOT_OFFERED);
-        }
-        if head.has_body && *head.verb != Method::POST {
-            self.note(BODY_WITHOUT_POST);
-        }
-        if has_error_mark(head.target.as_bytes()) {
-            self.note(ERROR_PAGE);
-        }
     }
 
     fn read_headers(&mut self, head: Head<'r>) {
@@ -376,6 +365,15 @@ impl<'r, 'c> Reader<'r, 'c> {
     fn unparseable(&mut self, fault: Fault) {
         self.inspected = Inspected::Unparseable;
         self.note(fault);
+    }
+}
+
+/// An operation that is never opened.
+fn closed<'c>(target: Target<'_>, why: &'static str) -> Asked<'c> {
+    Asked::Closed {
+        version: target.version,
+        name: cap_name(target.method),
+        why,
     }
 }
 

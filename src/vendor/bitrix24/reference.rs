@@ -20,6 +20,7 @@ const MOST: usize = 64;
 pub(super) struct ReferenceScanner {
     state: State,
     escape: Escape,
+    /// The name or key at hand.
     key: Vec<u8>,
     found: References,
 }
@@ -49,6 +50,7 @@ impl ReferenceScanner {
                 (Escape::None, b'%') => self.escape = Escape::Percent,
                 (Escape::None, _) if self.state == State::Outside => {
                     if byte == b'$' {
+                        self.key.clear();
                         self.state = State::Name;
                     } else if let Some(next) = memchr::memchr2(b'$', b'%', after) {
                         bytes = after.get(next..).unwrap_or_default();
@@ -81,19 +83,41 @@ impl ReferenceScanner {
     pub(super) fn finish(mut self) -> References {
         // A key without its end: how the portal reads it is not known.
         self.found.any |= self.state == State::Key;
+        self.end_name();
         self.found
+    }
+
+    /// A name without a key stands for all answers.
+    fn end_name(&mut self) {
+        let named = matches!(
+            self.key.as_slice(),
+            b"result" | b"error" | b"total" | b"next" | b"time"
+        );
+        self.found.any |= self.state == State::Name && named;
+        self.key.clear();
     }
 
     fn decoded(&mut self, byte: u8) {
         match (self.state, byte) {
-            (_, b'$') if self.state != State::Key => self.state = State::Name,
+            (_, b'$') if self.state != State::Key => {
+                self.end_name();
+                self.state = State::Name;
+            }
             (State::Outside, _) => {}
             (State::Name, b'[') => {
                 self.key.clear();
                 self.state = State::Key;
             }
-            (State::Name, byte) if byte.is_ascii_alphanumeric() || byte == b'_' => {}
-            (State::Name, _) => self.state = State::Outside,
+            (State::Name, byte)
+                if (byte.is_ascii_alphanumeric() || byte == b'_')
+                    && self.key.len() < LONGEST_KEY =>
+            {
+                self.key.push(byte);
+            }
+            (State::Name, _) => {
+                self.end_name();
+                self.state = State::Outside;
+            }
             (State::Key, b']') => {
                 self.state = State::Outside;
                 let key = self.key.trim_ascii();
@@ -144,8 +168,9 @@ mod tests {
                 false,
             ),
             ("price=5$ and 10%", vec![], false),
-            ("$result", vec![], false),
-            ("$result [a]", vec![], false),
+            ("$result", vec![], true),
+            ("$result [a]", vec![], true),
+            ("5$ and $resultx or $", vec![], false),
             ("$result[a", vec![], true),
             ("100%$result[a]", vec!["a"], false),
             ("100%2$result[a]", vec!["a"], false),

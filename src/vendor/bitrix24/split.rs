@@ -207,7 +207,7 @@ impl Members for ErrorPlace {
 impl Splicer {
     pub(in crate::vendor) fn new(batch: &Batch<'_>, children: &[Verdict<'_>]) -> Self {
         Self {
-            scanner: JsonScanner::new(),
+            scanner: JsonScanner::of_answers(),
             place: ErrorPlace::default(),
             seen: 0,
             held: Vec::new(),

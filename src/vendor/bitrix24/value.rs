@@ -34,6 +34,10 @@ impl Value {
         }
     }
 
+    pub(super) const fn is_unclear(&self) -> bool {
+        matches!(self, Self::Unclear)
+    }
+
     pub(super) const fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)
     }
