@@ -150,7 +150,7 @@ where
                         gate.name.as_str(),
                         gate.vendor.name(),
                         gate.rules.settings.mode.as_str(),
-                        gate.destination.as_str(),
+                        gate.upstream.text.as_str(),
                     )
                 })
                 .collect(),

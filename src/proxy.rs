@@ -30,7 +30,7 @@ pub use serve::{Connection, serve};
 use crate::audit::Outbox;
 use crate::model::Reason;
 use crate::policy;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::{CallCounts, GateMetrics, Metrics};
 use crate::upstream::Pool;
 use enforce::Enforced;
@@ -44,7 +44,7 @@ pub struct Core {
     /// The way to the journal.
     pub outbox: Outbox,
     /// Connections to the upstreams, by gate.
-    pub pools: Vec<Pool<CallBody>>,
+    pub pools: Vec<Pools>,
     /// This core's counts.
     pub counts: Arc<CallCounts>,
     /// What is measured of each gate.
@@ -55,6 +55,24 @@ pub struct Core {
     pub budget: Arc<Budget>,
     /// Set once calls under way are no longer waited for.
     pub aborting: Arc<AtomicBool>,
+}
+
+/// Connections of one core to what is behind one gate.
+#[derive(Debug)]
+pub struct Pools {
+    /// The vendor's API.
+    pub upstream: Pool<CallBody>,
+    /// The vendor's authorization server.
+    pub authorization_server: Pool<CallBody>,
+}
+
+impl Pools {
+    const fn to(&self, route: Route) -> &Pool<CallBody> {
+        match route {
+            Route::Upstream => &self.upstream,
+            Route::AuthorizationServer => &self.authorization_server,
+        }
+    }
 }
 
 /// One request, from its head to the head of its answer. What follows, the answer's body and the completion record,

@@ -46,10 +46,10 @@ pub struct Gate {
     pub on_audit_failure: OnAuditFailure,
     /// What becomes of an upstream redirect to another authority.
     pub redirects: Redirects,
-    /// The upstream's authority, as in `Host`.
-    pub authority: http::HeaderValue,
-    /// The upstream's host and port, for records.
-    pub destination: String,
+    /// Where its calls go.
+    pub upstream: Destination,
+    /// Where its token traffic goes.
+    pub authorization_server: Destination,
     text: GateText,
     operations: Vec<OperationText>,
 }
@@ -81,10 +81,28 @@ pub struct GateParts {
     pub on_audit_failure: OnAuditFailure,
     /// See [`Gate::redirects`].
     pub redirects: Redirects,
-    /// See [`Gate::authority`].
+    /// See [`Gate::upstream`].
+    pub upstream: Destination,
+    /// See [`Gate::authorization_server`].
+    pub authorization_server: Destination,
+}
+
+/// Where a request goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// To the vendor's API.
+    Upstream,
+    /// To the vendor's authorization server.
+    AuthorizationServer,
+}
+
+/// A host that requests go to.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    /// Its authority, as in `Host`.
     pub authority: http::HeaderValue,
-    /// See [`Gate::destination`].
-    pub destination: String,
+    /// Its host and port, for records.
+    pub text: String,
 }
 
 /// What becomes of an upstream redirect to another authority.
@@ -153,8 +171,16 @@ impl Gate {
             guarantee: parts.guarantee,
             on_audit_failure: parts.on_audit_failure,
             redirects: parts.redirects,
-            authority: parts.authority,
-            destination: parts.destination,
+            upstream: parts.upstream,
+            authorization_server: parts.authorization_server,
+        }
+    }
+
+    /// The host behind a route.
+    pub const fn destination(&self, route: Route) -> &Destination {
+        match route {
+            Route::Upstream => &self.upstream,
+            Route::AuthorizationServer => &self.authorization_server,
         }
     }
 

@@ -213,6 +213,13 @@ impl Vendor {
         }
     }
 
+    /// The host of the vendor's own authorization server.
+    pub const fn authorization_server(self) -> &'static str {
+        match self {
+            Self::Bitrix24 => "oauth.bitrix.info",
+        }
+    }
+
     /// The `Access-Control-Allow-Origin` that the vendor sends, for refusals that a browser app must be able to read.
     pub const fn allow_origin(self) -> Option<&'static str> {
         match self {

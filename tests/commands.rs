@@ -166,7 +166,7 @@ fn check_says_what_would_run() {
 #[test]
 fn every_error_has_its_line_column_and_remedy_and_all_come_at_once() {
     let text = format!(
-        "{VALID}moed = \"report\"\nunknown_token = \"ask\"\nunlisted_operation = 7\nhosts = \"x\"\nauthorization_server = \"https://x\"\n\
+        "{VALID}moed = \"report\"\nunknown_token = \"ask\"\nunlisted_operation = 7\nhosts = \"x\"\nauthorization_server = \"https://x/y\"\n\
          assumed_scopes = [\"crm\"]\nguarantee = \"best_effort\"\n[[gate.rule]]\noperations = [\"crm.nothing.*\"]\n\
          effect = \"refuse\"\nmode = \"report\"\n[[gate.grant]]\nscopes = [\"crm\"]\nexpires = \"tomorrow\"\n\
          [[gate]]\nname = \"a b\"\nvendor = \"ringcentral\"\nlisten = \"9404\"\nupstream = \"http://portal.example/x\"\n\
@@ -187,8 +187,8 @@ fn every_error_has_its_line_column_and_remedy_and_all_come_at_once() {
         ),
         ("`hosts` must be a list of strings, not a string", ":11:9"),
         (
-            "`authorization_server` is not available in this version",
-            ":12:1",
+            "`authorization_server` has more than a scheme and a host",
+            ":12:24",
         ),
         ("`assumed_scopes` has no effect", ":13:19"),
         ("`guarantee = \"best_effort\"` is not available", ":14:13"),

@@ -389,3 +389,48 @@ fn https(address: &str, ca: &[u8], target: &str) -> String {
     let _ = stream.read_to_string(&mut answer);
     answer
 }
+
+#[test]
+fn token_traffic_goes_to_the_authorization_server_and_nowhere_else() {
+    let (portal, server) = (Portal::start(), Portal::start());
+    let mut gate = Setup::before(&portal.address)
+        .with(&format!(
+            "authorization_server = \"http://{}\"",
+            server.address
+        ))
+        .start();
+    let target = "/oauth/token/?grant_type=refresh_token&refresh_token=canary-refresh";
+    assert_eq!(ask(&gate, target).status, 200);
+    let form = "grant_type=refresh_token&refresh_token=canary-refresh&client_secret=canary-secret";
+    let length = form.len();
+    let post = format!(
+        "POST /oauth/token HTTP/1.1\r\nhost: gate\r\naccept-encoding: gzip\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: {length}\r\n\r\n{form}"
+    );
+    assert_eq!(
+        exchange(&gate.address, post.as_bytes()).unwrap().status,
+        200
+    );
+    assert_eq!(portal.received(), []);
+    let received = server.take();
+    assert_eq!(received[0].target, target);
+    assert_eq!(received[0].header("host"), Some(server.address.as_str()));
+    assert_eq!(received[1].body, form.as_bytes());
+    assert_eq!(received[1].header("accept-encoding"), Some("identity"));
+    // What a call would say is not said to the authorization server, nor to the portal behind it.
+    for door in [
+        "auth=T",
+        "method=user.get",
+        "SEF_APPLICATION_CUR_PAGE_URL=/rest/x",
+    ] {
+        let answer = ask(&gate, &format!("/oauth/token?{door}"));
+        assert_eq!(answer.status, 400, "{door}");
+    }
+    assert_eq!(server.received(), []);
+    gate.stop();
+    let record = &gate.records_of("call.decision")[0];
+    assert_eq!(record["operation"], "/oauth/token");
+    assert_eq!(record["decision"], "allow");
+    assert_eq!(record["destination"], server.address);
+    let journal = format!("{:?}", gate.records());
+    assert!(!journal.contains("canary"), "nothing secret is recorded");
+}

@@ -9,14 +9,14 @@ use crate::config::{Config, GateConfig};
 use crate::grants::{Declared, Grants};
 use crate::model::TokenIdKey;
 use crate::proxy::Budget;
-use crate::snapshot::{Gate, GateParts, Snapshot};
+use crate::snapshot::{Destination, Gate, GateParts, Snapshot};
 use crate::telemetry::{GateNames, Metrics};
 use crate::upstream;
 
 /// What all cores share.
 pub(super) struct Assembled {
     pub(super) snapshots: Arc<ArcSwap<Snapshot>>,
-    pub(super) upstreams: Vec<Arc<upstream::Settings>>,
+    pub(super) upstreams: Vec<(Arc<upstream::Settings>, Arc<upstream::Settings>)>,
     pub(super) tls: Vec<Option<crate::tls::Acceptor>>,
     pub(super) budget: Arc<Budget>,
 }
@@ -41,8 +41,10 @@ pub(super) fn assemble(config: Config, key: TokenIdKey, metrics: &Metrics) -> As
     let (mut gates, mut upstreams, mut tls) = (Vec::new(), Vec::new(), Vec::new());
     for (position, gate) in config.gates.into_iter().enumerate() {
         let mut settings = gate.upstream.settings.clone();
+        let mut authorization = gate.authorization_server.settings.clone();
         if let Some(measured) = metrics.gate(position) {
             settings.opened = measured.upstream_connections.clone();
+            authorization.opened = measured.upstream_connections.clone();
         }
         tls.push(gate.tls.clone());
         let index = u16::try_from(position).unwrap_or(u16::MAX);
@@ -50,11 +52,10 @@ pub(super) fn assemble(config: Config, key: TokenIdKey, metrics: &Metrics) -> As
             GENERATION,
             index,
             gate,
-            &settings,
             &key,
             config.audit.on_failure,
         ));
-        upstreams.push(Arc::new(settings));
+        upstreams.push((Arc::new(settings), Arc::new(authorization)));
     }
     let budget = Arc::new(Budget::new(
         config.limits.inspected_total,
@@ -77,7 +78,6 @@ fn gate(
     generation: u64,
     index: u16,
     gate: GateConfig,
-    settings: &upstream::Settings,
     key: &Arc<TokenIdKey>,
     on_audit_failure: crate::audit::OnAuditFailure,
 ) -> Gate {
@@ -88,9 +88,6 @@ fn gate(
         expires: grant.expires,
     });
     let grants = Grants::new(declared, gate.assumed, Timestamp::now().as_secs());
-    // An authority that was parsed from a URL is a header value.
-    let authority = http::HeaderValue::try_from(settings.authority.as_str())
-        .unwrap_or_else(|_| http::HeaderValue::from_static(""));
     Gate::new(
         generation,
         GateParts {
@@ -106,8 +103,17 @@ fn gate(
             guarantee: gate.guarantee,
             on_audit_failure,
             redirects: gate.redirects,
-            authority,
-            destination: format!("{}:{}", settings.host, settings.port),
+            upstream: destination(&gate.upstream.settings),
+            authorization_server: destination(&gate.authorization_server.settings),
         },
     )
+}
+
+fn destination(settings: &upstream::Settings) -> Destination {
+    Destination {
+        // An authority that was parsed from a URL is a header value.
+        authority: http::HeaderValue::try_from(settings.authority.as_str())
+            .unwrap_or_else(|_| http::HeaderValue::from_static("")),
+        text: format!("{}:{}", settings.host, settings.port),
+    }
 }

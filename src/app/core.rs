@@ -15,7 +15,7 @@ use super::assemble::Assembled;
 use super::listen::{Accepted, Counted, GateListeners, Spread};
 use super::{MOMENT, Stop};
 use crate::audit::{Journal, OutboxTask};
-use crate::proxy::{self, Connection, Core};
+use crate::proxy::{self, Connection, Core, Pools};
 use crate::telemetry::{Metrics, OpenConnection};
 use crate::tls::Acceptor;
 use crate::upstream::Pool;
@@ -69,7 +69,10 @@ pub(super) fn start(
             pools: assembled
                 .upstreams
                 .iter()
-                .map(|settings| Pool::new(Arc::clone(settings)))
+                .map(|(upstream, authorization)| Pools {
+                    upstream: Pool::new(Arc::clone(upstream)),
+                    authorization_server: Pool::new(Arc::clone(authorization)),
+                })
                 .collect(),
             counts: metrics.core(number).unwrap_or_default(),
             gates: (0..assembled.upstreams.len())

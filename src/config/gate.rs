@@ -34,6 +34,8 @@ pub struct GateConfig {
     pub tls: Option<Acceptor>,
     /// Where its calls go.
     pub upstream: Upstream,
+    /// Where its token traffic goes.
+    pub authorization_server: Upstream,
     /// Mode and rules.
     pub rules: Rules,
     /// The scopes that every token holds that is not known better.
@@ -91,7 +93,7 @@ const SIGNED_LINKS: [(&str, SignedLinks); 2] = [
 ];
 
 /// Settings of the contract that this version does not honour yet.
-const LATER: [&str; 2] = ["authorization_server", "introspection"];
+const LATER: [&str; 1] = ["introspection"];
 
 /// Reads one gate; `None` if it cannot be run, with the problems noted.
 pub(super) fn read(section: &Section<'_, '_>, common: &Common<'_>) -> Option<GateConfig> {
@@ -105,7 +107,7 @@ pub(super) fn read(section: &Section<'_, '_>, common: &Common<'_>) -> Option<Gat
     let vendor = section.choice("vendor", &vendors, &["ringcentral", "livechat"]);
     let listen = section.address("listen", None);
     let tls = section.table("tls").map(|table| tls(&table));
-    let upstream = upstream(section, common.limits);
+    let places = upstream(section, vendor, common.limits);
     let mode = section.choice("mode", &MODES, &[]).unwrap_or_default();
     let (unknown_token, assumed) = unknown_token(section);
     let settings = policy::Settings {
@@ -142,6 +144,7 @@ pub(super) fn read(section: &Section<'_, '_>, common: &Common<'_>) -> Option<Gat
     }
     section.finish(&LATER);
     let (name, catalogue) = (name?.value, catalogue?);
+    let (upstream, authorization_server) = places?;
     let operations = catalogue.operations();
     Some(GateConfig {
         name: name.to_owned(),
@@ -152,7 +155,8 @@ pub(super) fn read(section: &Section<'_, '_>, common: &Common<'_>) -> Option<Gat
             Some(tls) => Some(tls?),
             None => None,
         },
-        upstream: upstream?,
+        upstream,
+        authorization_server,
         rules: Rules::new(settings, rules, operations),
         assumed: assumed.map(|scopes| {
             let codes = scopes.iter().map(|scope| scope.value);

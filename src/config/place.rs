@@ -7,6 +7,7 @@ use super::LimitsSection;
 use super::document::{Placed, Section};
 use crate::tls;
 use crate::upstream;
+use crate::vendor::Vendor;
 
 /// Where a gate's calls go.
 #[derive(Debug, Clone)]
@@ -36,28 +37,94 @@ pub(super) fn tls(section: &Section<'_, '_>) -> Option<tls::Acceptor> {
         .ok()
 }
 
-/// Reads where a gate's calls go; `None` if they cannot go anywhere, with the problems noted.
-pub(super) fn upstream(section: &Section<'_, '_>, limits: &LimitsSection) -> Option<Upstream> {
+/// Reads where a gate's calls go, and where its token traffic goes; `None` if they cannot go anywhere, with the problems
+/// noted.
+pub(super) fn upstream(
+    section: &Section<'_, '_>,
+    vendor: Option<Vendor>,
+    limits: &LimitsSection,
+) -> Option<(Upstream, Upstream)> {
     let ca = section.string("upstream_ca");
     let plain = section.boolean("allow_plain_upstream");
     let connect = section.string("connect");
-    let url = section.required("upstream", "https://portal.bitrix24.com")?;
+    let server = section.string("authorization_server");
+    let url = section.required("upstream", "https://portal.bitrix24.com");
+    let server = server.map(|server| place(section, "authorization_server", &server, plain));
+    let (upstream, loopback) = place(section, "upstream", &url?, plain)?;
+    let settings = |place: Place, connect: Option<String>| {
+        let tls = if place.secure {
+            Some(connector(section, ca.as_ref())?)
+        } else {
+            None
+        };
+        Some(Upstream {
+            url: place.url,
+            settings: upstream::Settings {
+                host: place.host,
+                port: place.port,
+                authority: place.authority,
+                tls,
+                connect,
+                connect_timeout: limits.connect,
+                idle_timeout: limits.pool_idle,
+                idle_connections: limits.pool_connections,
+                opened: prometheus_client::metrics::counter::Counter::default(),
+            },
+        })
+    };
+    let upstream = settings(upstream, connect.map(|connect| connect.value.to_owned()))?;
+    let authorization = match server {
+        Some(server) => settings(server?.0, None)?,
+        // A rehearsal has one address for both.
+        None if loopback => upstream.clone(),
+        None => settings(known(vendor?.authorization_server()), None)?,
+    };
+    Some((upstream, authorization))
+}
+
+/// A host with its port, as a URL names it.
+struct Place {
+    url: String,
+    secure: bool,
+    host: String,
+    port: u16,
+    authority: String,
+}
+
+/// The place of a vendor's own host, by https.
+fn known(host: &str) -> Place {
+    Place {
+        url: format!("https://{host}"),
+        secure: true,
+        host: host.to_owned(),
+        port: 443,
+        authority: host.to_owned(),
+    }
+}
+
+/// The place that a setting names, and whether it is on this machine.
+fn place(
+    section: &Section<'_, '_>,
+    name: &str,
+    url: &Placed<&str>,
+    plain: bool,
+) -> Option<(Place, bool)> {
     let wrong = |message: &str| {
         section.problem_at(
             &url.span,
-            message,
+            format!("`{name}` {message}"),
             "write scheme and host only, such as https://portal.bitrix24.com",
         );
         None
     };
     let Ok(uri) = url.value.trim_end_matches('/').parse::<http::Uri>() else {
-        return wrong("`upstream` is no URL");
+        return wrong("is no URL");
     };
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return wrong("`upstream` is no URL with a scheme and a host");
+        return wrong("is no URL with a scheme and a host");
     };
     if uri.query().is_some() || uri.path() != "/" || authority.as_str().contains('@') {
-        return wrong("`upstream` has more than a scheme and a host");
+        return wrong("has more than a scheme and a host");
     }
     let host = authority
         .host()
@@ -67,7 +134,7 @@ pub(super) fn upstream(section: &Section<'_, '_>, limits: &LimitsSection) -> Opt
     let secure = match scheme {
         "https" => true,
         "http" => false,
-        _ => return wrong("`upstream` is neither https nor http"),
+        _ => return wrong("is neither https nor http"),
     };
     let loopback = host == "localhost"
         || host
@@ -81,26 +148,15 @@ pub(super) fn upstream(section: &Section<'_, '_>, limits: &LimitsSection) -> Opt
         );
         return None;
     }
-    let tls = if secure {
-        Some(connector(section, ca.as_ref())?)
-    } else {
-        None
-    };
     let default_port = if secure { 443 } else { 80 };
-    Some(Upstream {
+    let place = Place {
         url: url.value.to_owned(),
-        settings: upstream::Settings {
-            host,
-            port: authority.port_u16().unwrap_or(default_port),
-            authority: authority.as_str().to_owned(),
-            tls,
-            connect: connect.map(|connect| connect.value.to_owned()),
-            connect_timeout: limits.connect,
-            idle_timeout: limits.pool_idle,
-            idle_connections: limits.pool_connections,
-            opened: prometheus_client::metrics::counter::Counter::default(),
-        },
-    })
+        secure,
+        host,
+        port: authority.port_u16().unwrap_or(default_port),
+        authority: authority.as_str().to_owned(),
+    };
+    Some((place, loopback))
 }
 
 fn connector(section: &Section<'_, '_>, ca: Option<&Placed<&str>>) -> Option<tls::Connector> {

@@ -8,6 +8,7 @@ use super::Core;
 use crate::audit::{CompletionRecord, EventId, EventKind, Origin};
 use crate::clock::Timestamp;
 use crate::model::{Decision, Outcome, Reason};
+use crate::snapshot::Route;
 
 /// When a request's head had arrived.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +41,8 @@ pub(super) struct Exchange {
     core: Arc<Core>,
     /// The decision's event.
     pub(super) event: EventId,
+    /// Where the call goes.
+    pub(super) route: Route,
     arrival: Arrival,
     sent: Option<Instant>,
     latency: Option<Duration>,
@@ -53,10 +56,11 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(core: &Arc<Core>, event: EventId, arrival: Arrival) -> Self {
+    pub(super) fn new(core: &Arc<Core>, event: EventId, arrival: Arrival, route: Route) -> Self {
         Self {
             core: Arc::clone(core),
             event,
+            route,
             arrival,
             sent: None,
             latency: None,

@@ -15,7 +15,7 @@ use super::body::{BodyError, CallBody};
 use super::enforce::Permitted;
 use super::exchange::Exchange;
 use crate::model::{Outcome, Reason};
-use crate::snapshot::{Gate, Limits};
+use crate::snapshot::{Gate, Limits, Route};
 use crate::upstream::{Answer, ConnectError, Lease, SendError};
 
 /// What came of forwarding, with the exchange that it belongs to.
@@ -37,9 +37,10 @@ pub(super) fn forward(
     let watching = permitted.watching;
     let whole = permitted.goes_whole();
     let mut request = permitted.into_request();
-    rebuild(&mut request, gate, watching);
-    if !whole {
-        // The answer will be changed, so it must be readable.
+    let route = exchange.route;
+    rebuild(&mut request, gate, route, watching);
+    if !whole || route == Route::AuthorizationServer {
+        // The answer will be read here.
         let identity = HeaderValue::from_static("identity");
         request
             .headers_mut()
@@ -50,7 +51,7 @@ pub(super) fn forward(
     let sent = core
         .pools
         .get(usize::from(gate.index))
-        .map(|pool| timeout(limits.first_byte, pool.send(request)));
+        .map(|pools| timeout(limits.first_byte, pools.to(route).send(request)));
     async move {
         let Some(sent) = sent else {
             return failed(exchange, Reason::Internal, Outcome::NotForwarded);
@@ -121,7 +122,7 @@ fn failed(mut exchange: Exchange, reason: Reason, outcome: Outcome) -> Forwarded
 }
 
 /// Writes target, version, `Host` and framing anew and takes out what ends at the gate.
-fn rebuild(request: &mut Request<CallBody>, gate: &Gate, watching: bool) {
+fn rebuild(request: &mut Request<CallBody>, gate: &Gate, route: Route, watching: bool) {
     // The bytes of path and query stay; scheme and authority of an absolute target were checked and are dropped.
     let target = request.uri().path_and_query().cloned();
     *request.uri_mut() = target.map_or_else(Uri::default, Uri::from);
@@ -144,7 +145,7 @@ fn rebuild(request: &mut Request<CallBody>, gate: &Gate, watching: bool) {
     for name in ending.iter().chain(&named) {
         headers.remove(name);
     }
-    headers.insert(header::HOST, gate.authority.clone());
+    headers.insert(header::HOST, gate.destination(route).authority.clone());
     if had_length && empty {
         // An empty body that was announced stays announced.
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));

@@ -30,7 +30,14 @@ pub(super) fn observe(gate: &Gate, decision: &Decision<'_>, forwarded: Forwarded
             return Err(Reason::UpstreamInvalid);
         }
         end_hop(&mut head.headers);
-        redirect(gate, decision.verdict.mode, head.status, &mut head.headers)?;
+        let authority = gate.destination(exchange.route).authority.as_bytes();
+        redirect(
+            gate,
+            authority,
+            decision.verdict.mode,
+            head.status,
+            &mut head.headers,
+        )?;
         Ok((head, body, lease))
     });
     if result.is_err() {
@@ -61,6 +68,7 @@ fn end_hop(headers: &mut HeaderMap) {
 /// refused where the gate enforces, since an SDK would follow it with the token.
 fn redirect(
     gate: &Gate,
+    authority: &[u8],
     mode: Mode,
     status: StatusCode,
     headers: &mut HeaderMap,
@@ -75,7 +83,7 @@ fn redirect(
     let place = if locations.next().is_some() {
         Place::Elsewhere
     } else {
-        place(gate, location.as_bytes())
+        place(authority, location.as_bytes())
     };
     match place {
         Place::Here(None) => Ok(()),
@@ -94,7 +102,7 @@ enum Place {
     Elsewhere,
 }
 
-fn place(gate: &Gate, location: &[u8]) -> Place {
+fn place(authority: &[u8], location: &[u8]) -> Place {
     // Clients read `\` as `/` and skip blanks and control bytes (URL standard).
     if !location.iter().all(|b| b.is_ascii_graphic() && *b != b'\\') || location.starts_with(b"//")
     {
@@ -120,8 +128,8 @@ fn place(gate: &Gate, location: &[u8]) -> Place {
         .iter()
         .position(|b| matches!(b, b'/' | b'?' | b'#'))
         .unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    if !same_authority(authority, gate.authority.as_bytes()) {
+    let (named, path) = rest.split_at(end);
+    if !same_authority(named, authority) {
         return Place::Elsewhere;
     }
     let path = if path.starts_with(b"/") {

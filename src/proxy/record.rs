@@ -12,7 +12,7 @@ use super::{Connection, Core};
 use crate::audit::{CallFacts, DecisionRecord, EventId, OnAuditFailure, Receipt, RequestFacts};
 use crate::model::{Asked, Call, Decision, Mode};
 use crate::policy;
-use crate::snapshot::Gate;
+use crate::snapshot::{Gate, Route};
 use crate::telemetry::{CallKey, OperationKey};
 
 /// How long a call in `report` waits for the journal.
@@ -66,6 +66,10 @@ pub(super) fn decision(
         } => Some(policy::required(need)),
         _ => None,
     };
+    let route = match call.operation {
+        Asked::TokenTraffic(_) => Route::AuthorizationServer,
+        _ => Route::Upstream,
+    };
     let record = DecisionRecord {
         facts: CallFacts {
             event,
@@ -100,7 +104,7 @@ pub(super) fn decision(
         handlers: &call.handlers,
         token: identity.token,
         grant: identity.grant(),
-        destination: &gate.destination,
+        destination: &gate.destination(route).text,
     };
     let receipt = core
         .outbox
@@ -119,7 +123,10 @@ pub(super) fn decision(
             Asked::Unparsed => OperationKey::Unparsed,
         },
     });
-    (Exchange::new(core, event, arrival), Recording(receipt))
+    (
+        Exchange::new(core, event, arrival, route),
+        Recording(receipt),
+    )
 }
 
 impl Recording {
