@@ -46,12 +46,15 @@
 //! | `audit.deadline_ms` | 2000 | long enough for a slow disk, short enough that a hung one is noticed |
 //! | `audit.on_audit_failure` | `forward` | watching does no harm; `block` where the log of `report` is evidence |
 //! | `admin.listen`, `admin.tls` | `127.0.0.1:9440` | metrics and health are not for everybody |
-//! | `catalogue_dir` | compiled in | `DIR/bitrix24/operations.tsv` and `scopes.tsv` replace what is known |
+//! | `catalogue_dir` | compiled in | `DIR/bitrix24/{operations,scopes,choices,prefixes}.tsv` replace what is known |
 //! | `gate.name`, `vendor`, `listen`, `upstream` | none | what only you can know; `upstream` is scheme and host |
 //! | `gate.mode` | `enforce` | start with `report` and look at `would_deny` |
 //! | `gate.unknown_token` | `refuse` | a token nobody knows gets nothing; `assume` suits most apps; `forward` only looks |
 //! | `gate.assumed_scopes` | none | with `assume`: what the app is registered with |
-//! | `gate.unlisted_operation` | `prefix` | refuses what the catalogue lacks; the vendor's prefix rule is not built yet, so today it does what `refuse` does |
+//! | `gate.unlisted_operation` | `prefix` | the vendor's own rule for names that no table has, marked as assumed; `refuse` opens none, `forward` all |
+//! | `gate.batch` | `split` | the permitted commands of a batch go on; `reject` refuses it whole |
+//! | `gate.signed_links` | `refuse` | links that the portal signed may come without a credential; `forward` lets them |
+//! | `gate.authorization_server` | the vendor's | where `/oauth/token` goes; for an upstream on this machine, the upstream |
 //! | `gate.redirects` | `refuse` | an SDK would follow to another host with the token, past the gate |
 //! | `gate.tls` | off | `{ cert = "…", key = "…" }` |
 //! | `gate.upstream_ca` | compiled-in roots | one more CA to trust |
@@ -61,8 +64,8 @@
 //! | `gate.guarantee`, `gate.app` | those of `audit`, the gate's name | per gate |
 //! | `gate.grant.*` | none | `token`, `scopes`, `user`, `expires` (RFC 3339) |
 //! | `gate.rule.*` | none | `operations` with `effect = "refuse"` or `mode`; the first match decides |
-//! | `limits.inspected_body_mib` | 64 | the largest body that is read before the verdict |
-//! | `limits.inspected_total_mib` | 256 | all of them together; beyond it 503 |
+//! | `limits.inspected_body_mib` | 64 | the largest body that is read before the verdict; beyond 256 KiB it waits in a file without a name under `state.dir` |
+//! | `limits.inspected_total_mib` | 256 | all of them together, in memory and in files; beyond it 503 |
 //! | `limits.head_kib`, `head_secs` | 64, 30 | a request's head; also how long an idle connection from an app is kept |
 //! | `limits.body_idle_secs`, `body_secs` | 30, 300 | between two pieces of a body, and for all of it |
 //! | `limits.connect_secs` | 5 | name, connection and TLS together |

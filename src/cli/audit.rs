@@ -202,11 +202,25 @@ fn fits(arguments: &Show, pattern: Option<&Pattern>, record: &Value) -> bool {
             .as_deref()
             .is_none_or(|wanted| text(record, pointer) == Some(wanted))
     };
-    is("/decision", &arguments.decision)
+    let of_members = || {
+        let wanted = arguments.decision.as_deref();
+        children(record).any(|child| text(child, "/verdict") == wanted)
+    };
+    (is("/decision", &arguments.decision) || of_members())
         && is("/token/ref", &arguments.token)
         && pattern.is_none_or(|pattern| {
-            text(record, "/operation").is_some_and(|name| pattern.matches(name))
+            let of_members = children(record).filter_map(|child| text(child, "/operation"));
+            text(record, "/operation")
+                .into_iter()
+                .chain(of_members)
+                .any(|name| pattern.matches(name))
         })
+}
+
+/// The members of a batch.
+fn children(record: &Value) -> impl Iterator<Item = &Value> {
+    let children = record.pointer("/children").and_then(Value::as_array);
+    children.into_iter().flatten()
 }
 
 fn text<'v>(record: &'v Value, pointer: &str) -> Option<&'v str> {
@@ -236,6 +250,14 @@ fn sentence(record: &Value) -> String {
             } else {
                 format!(" missing {}", missing.join(","))
             };
+            let lacks = children(record)
+                .filter(|child| text(child, "/verdict") != Some("allow"))
+                .fold(lacks, |lacks, child| {
+                    let of = |pointer| text(child, pointer).unwrap_or("-");
+                    let (key, name) = (of("/key"), of("/operation"));
+                    let (verdict, reason) = (of("/verdict"), of("/reason"));
+                    format!("{lacks} [{key}: {name} {verdict} {reason}]")
+                });
             format!(
                 "{} {} {} {}{lacks} token {} from {}",
                 of("/gate"),

@@ -1,5 +1,7 @@
 //! `explain`: what an operation needs, where that is known from, and the verdict, by the engine that serves.
 
+mod reading;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,13 +11,14 @@ use serde::Serialize;
 
 use super::output::{colour_of, say, say_json, tint};
 use super::{NO, OK, WrongUse};
-use crate::catalogue::{self, Catalogue};
+use crate::catalogue::Catalogue;
 use crate::model::{
-    ApiVersion, Asked, Call, CredentialRead, Grant, GrantSource, GrantView, Operation, ScopeSet,
+    ApiVersion, Call, CredentialRead, Decision, Grant, GrantSource, GrantView, Reason, ScopeSet,
 };
 use crate::policy::{self, Rules};
 use crate::proxy::framing;
 use crate::vendor::{Head, Vendor};
+use reading::MemberAnswer;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -53,12 +56,16 @@ struct Answer {
     read_as: ReadAs,
     verdict: Option<VerdictAnswer>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    members: Vec<MemberAnswer>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     similar: Vec<String>,
 }
 
 /// How the request was read.
 #[derive(Debug, Serialize)]
 struct ReadAs {
+    /// In words, one sentence each.
+    story: Vec<String>,
     credential: String,
     fault: Option<&'static str>,
     detail: Option<&'static str>,
@@ -70,6 +77,9 @@ struct VerdictAnswer {
     reason: &'static str,
     missing: Vec<String>,
     remedy: &'static str,
+    /// How many members of a batch would be sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    goes_on: Option<usize>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
@@ -136,26 +146,25 @@ fn answer(
 ) -> Answer {
     let listed = call.operation.operation();
     let (name, version) = (call.operation.name(), call.operation.version());
-    let verdict = grant.map(|grant| {
+    let decision = grant.map(|grant| {
         let view = match call.credential {
             CredentialRead::One(_) => GrantView::Known(grant),
             CredentialRead::Missing | CredentialRead::Unclear => GrantView::None,
         };
-        let decision = policy::decide(call, view, &Rules::default(), 0);
+        policy::decide(call, view, &Rules::default(), 0)
+    });
+    let verdict = decision.as_ref().map(|Decision { verdict, children }| {
+        let goes_on = children.iter().filter(|child| child.permitted).count();
         VerdictAnswer {
-            decision: if decision.verdict.permitted {
-                "permit"
-            } else {
-                "deny"
+            decision: match (verdict.permitted, verdict.reason) {
+                (true, Reason::BatchMemberDenied) => "split",
+                (true, _) => "permit",
+                (false, _) => "deny",
             },
-            reason: decision.verdict.reason.as_str(),
-            missing: decision
-                .verdict
-                .missing
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
-            remedy: decision.verdict.reason.remedy(),
+            reason: verdict.reason.as_str(),
+            missing: verdict.missing.iter().map(ToString::to_string).collect(),
+            remedy: verdict.reason.remedy(),
+            goes_on: (!children.is_empty()).then_some(goes_on),
         }
     });
     Answer {
@@ -163,7 +172,7 @@ fn answer(
         operation: listed.map_or(name, |operation| &operation.name).to_owned(),
         api_version: version.as_str(),
         listed: listed.is_some(),
-        requirement: requirement(call, listed),
+        requirement: reading::needs(&call.operation),
         required: call
             .operation
             .need()
@@ -181,11 +190,13 @@ fn answer(
             .map(|operation| operation.provenance.note.to_string())
             .filter(|note| !note.is_empty()),
         read_as: ReadAs {
+            story: reading::story(call),
             credential: credential(call),
             fault: call.fault.map(|fault| fault.reason.as_str()),
             detail: call.fault.map(|fault| fault.detail),
         },
         verdict,
+        members: reading::members(call, decision.as_ref()),
         similar: match listed {
             Some(_) => Vec::new(),
             None => catalogue
@@ -194,32 +205,6 @@ fn answer(
                 .map(str::to_owned)
                 .collect(),
         },
-    }
-}
-
-fn requirement(call: &Call<'_, '_>, listed: Option<&Operation>) -> String {
-    let known = listed.map_or_else(
-        || "not in the catalogue".to_owned(),
-        |operation| catalogue::describe(&operation.requirement),
-    );
-    match &call.operation {
-        Asked::Chosen {
-            need: Some(need), ..
-        } => format!("{known}; as it is called: {}", catalogue::describe(need)),
-        Asked::Chosen { need: None, .. } => {
-            format!("{known}; the call names no value that is known")
-        }
-        Asked::Unlisted {
-            assumed: Some(need),
-            ..
-        } => format!(
-            "{known}; by the vendor's rule for names: {} (assumed)",
-            catalogue::describe(need)
-        ),
-        Asked::Closed { why, .. } => format!("{known}; closed: {why}"),
-        Asked::TokenTraffic(_) => "nothing: traffic of the token endpoint".to_owned(),
-        Asked::Preflight => "nothing: a CORS preflight".to_owned(),
-        Asked::Listed(_) | Asked::Unlisted { .. } | Asked::Unparsed => known,
     }
 }
 
@@ -251,11 +236,18 @@ fn tell(answer: &Answer) {
     if let Some(note) = &answer.note {
         say(&format!("  note     {note}"));
     }
+    for (position, sentence) in answer.read_as.story.iter().enumerate() {
+        let label = if position == 0 { "read" } else { "" };
+        say(&format!("  {label:<8} {sentence}"));
+    }
     if let (Some(fault), Some(detail)) = (answer.read_as.fault, answer.read_as.detail) {
         say(&format!("  unclear  {fault}: {detail}"));
     }
     if !answer.similar.is_empty() {
         say(&format!("  similar  {}", answer.similar.join(", ")));
+    }
+    for member in &answer.members {
+        say(&told(member));
     }
     if let Some(verdict) = &answer.verdict {
         let missing = match verdict.missing.as_slice() {
@@ -268,6 +260,31 @@ fn tell(answer: &Answer) {
             say(&format!("  remedy   {}", verdict.remedy));
         }
     }
+}
+
+/// A member of a batch in one line.
+fn told(member: &MemberAnswer) -> String {
+    let MemberAnswer {
+        key,
+        operation,
+        needs,
+        ..
+    } = member;
+    let refers = match member.refers_to.as_slice() {
+        [] => String::new(),
+        keys => format!(", refers to {}", keys.join(", ")),
+    };
+    let verdict = match (member.verdict, member.reason) {
+        (Some(verdict), Some(reason)) => {
+            format!("{}: {reason}", tint(verdict, colour_of(verdict)))
+        }
+        _ => format!("needs {needs}"),
+    };
+    let missing = match member.missing.as_slice() {
+        [] => String::new(),
+        missing => format!(", missing {}", missing.join(", ")),
+    };
+    format!("  member   {key}: {operation}{refers}: {verdict}{missing}")
 }
 
 /// The request that calls an operation, with a token that stands for the one whose scopes are given.

@@ -105,7 +105,8 @@ impl JsonScanner {
         bytes: &[u8],
         members: &mut impl Members,
     ) -> Result<(), Malformed> {
-        if !self.utf8.feed(bytes) {
+        // Where the text goes on as it comes, what is no UTF-8 changes nothing.
+        if self.is_request() && !self.utf8.feed(bytes) {
             return Err(Malformed);
         }
         let start = self.position;
@@ -353,6 +354,10 @@ impl JsonScanner {
     fn in_object(&self) -> bool {
         let (word, bit) = self.level();
         self.objects.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    const fn is_request(&self) -> bool {
+        self.deepest == DEPTH
     }
 
     /// Where the bit of the container at hand stands.

@@ -68,7 +68,12 @@ pub(super) fn member_error(
     };
     let text = match reason {
         Reason::BatchMemberDenied => {
-            "It hangs on a command of the batch that was refused".to_owned()
+            "It refers to a command of the batch that was refused, or comes after it with `halt`"
+                .to_owned()
+        }
+        Reason::ScopeMissing => {
+            let missing = missing.join(", ");
+            format!("The command requires higher privileges than provided: missing scope {missing}")
         }
         _ => text(&refusal),
     };

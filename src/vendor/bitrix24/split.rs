@@ -223,7 +223,8 @@ impl Splicer {
         }
         let start = self.seen;
         self.seen += u64::try_from(piece.len()).unwrap_or(u64::MAX);
-        if self.scanner.feed(&piece, &mut self.place).is_err() {
+        let scanned = self.scanner.feed(&piece, &mut self.place);
+        if scanned.is_err() && self.place.ends.is_none() {
             // No answer of the expected shape: it passes as it is.
             return self.give_up(&piece);
         }

@@ -1,0 +1,240 @@
+//! What must hold for any bytes. The fuzz targets and `tests/corpus.rs` share it.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use grantgate::catalogue::{Catalogue, CatalogueText};
+use grantgate::model::{
+    Batch, Call, CredentialRead, Grant, GrantSource, GrantView, Mode, Reason, ScopeSet, Verdict,
+};
+use grantgate::policy::{self, Rules};
+use grantgate::vendor::{Edit, Head, Vendor};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+fn catalogue() -> &'static Catalogue {
+    static CATALOGUE: OnceLock<Catalogue> = OnceLock::new();
+    CATALOGUE.get_or_init(|| {
+        Catalogue::parse(Vendor::Bitrix24.bundled_catalogue()).expect("the bundled one")
+    })
+}
+
+/// A request as HTTP's parser left it.
+struct Request {
+    verb: Method,
+    target: String,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Request {
+    fn parse(data: &[u8]) -> Option<Self> {
+        let mut fields = [httparse::EMPTY_HEADER; 32];
+        let mut parsed = httparse::Request::new(&mut fields);
+        let httparse::Status::Complete(length) = parsed.parse(data).ok()? else {
+            return None;
+        };
+        let mut headers = HeaderMap::new();
+        for field in parsed.headers.iter() {
+            let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+            headers.append(name, HeaderValue::from_bytes(field.value).ok()?);
+        }
+        Some(Self {
+            verb: Method::from_bytes(parsed.method?.as_bytes()).ok()?,
+            target: parsed.path?.to_owned(),
+            headers,
+            body: data[length..].to_vec(),
+        })
+    }
+
+    fn read(&self, pieces: usize) -> Call<'_, 'static> {
+        let head = Head {
+            verb: &self.verb,
+            target: &self.target,
+            headers: &self.headers,
+            has_body: !self.body.is_empty(),
+        };
+        let mut reader = Vendor::Bitrix24.read(head, catalogue());
+        for piece in self.body.chunks(pieces) {
+            reader.feed(piece);
+        }
+        reader.finish()
+    }
+}
+
+/// A request: read alike however it is cut, judged without surprises, and divided into what was judged.
+pub fn request(data: &[u8]) {
+    let Some(request) = Request::parse(data) else {
+        return;
+    };
+    let whole = request.read(usize::MAX);
+    for pieces in [1, 7] {
+        let cut = request.read(pieces);
+        assert_eq!(
+            shown(&whole),
+            shown(&cut),
+            "reading depends on how the bytes are cut"
+        );
+    }
+    let few = decide(&whole, &["crm"]);
+    let more = decide(&whole, &["crm", "user", "task", "placement"]);
+    assert!(
+        !few.verdict.permitted || more.verdict.permitted,
+        "more scopes turned permit into deny"
+    );
+    for (few, more) in few.children.iter().zip(&more.children) {
+        assert!(
+            !few.permitted || more.permitted,
+            "more scopes turned permit into deny"
+        );
+    }
+    if let Some(batch) = whole.batch.as_ref().filter(|batch| batch.layout.is_some()) {
+        divide(&request, batch, data.len());
+    }
+}
+
+/// Everything about a call that a verdict or a record could show.
+fn shown(call: &Call<'_, '_>) -> String {
+    let secret = match &call.credential {
+        CredentialRead::One(one) => one.secret.expose(),
+        CredentialRead::Missing | CredentialRead::Unclear => &[],
+    };
+    // Of a request that cannot be read, only that is certain.
+    match call.fault {
+        Some(_) => "unreadable".to_owned(),
+        None => format!("{call:?} {secret:?}"),
+    }
+}
+
+fn decide<'c>(call: &Call<'_, 'c>, scopes: &[&str]) -> grantgate::model::Decision<'c> {
+    let grant = Grant {
+        scopes: Arc::new(scopes.iter().copied().collect::<ScopeSet>()),
+        user: None,
+        obtained: 0,
+        expires: Grant::NEVER,
+        source: GrantSource::Config,
+    };
+    let view = match call.credential {
+        CredentialRead::One(_) => GrantView::Known(&grant),
+        CredentialRead::Missing | CredentialRead::Unclear => GrantView::None,
+    };
+    policy::decide(call, view, &Rules::default(), 0)
+}
+
+/// What is left of a batch reads as what was kept of it.
+fn divide(request: &Request, batch: &Batch<'_>, seed: usize) {
+    let keeps = |position: usize| (seed >> (position % 8)) & 1 == 0;
+    let verdicts: Vec<Verdict<'_>> = (0..batch.members.len())
+        .map(|position| Verdict {
+            permitted: keeps(position),
+            reason: Reason::ScopeMissing,
+            missing: Vec::new(),
+            mode: Mode::Enforce,
+            rule: None,
+        })
+        .collect();
+    let kept: Vec<_> = batch
+        .members
+        .iter()
+        .enumerate()
+        .filter(|(position, _)| keeps(*position))
+        .map(|(_, member)| (&member.key, member.asked.name()))
+        .collect();
+    if kept.is_empty() {
+        return;
+    }
+    let division = Vendor::Bitrix24.divide(&request.target, batch, &verdicts);
+    let rest = Request {
+        verb: request.verb.clone(),
+        target: division.target.unwrap_or_else(|| request.target.clone()),
+        headers: request.headers.clone(),
+        body: edited(&request.body, &division.body),
+    };
+    let call = rest.read(usize::MAX);
+    assert!(
+        call.fault.is_none(),
+        "what is left cannot be read: {:?}",
+        call.fault
+    );
+    let left: Vec<_> = call
+        .members()
+        .iter()
+        .map(|member| (&member.key, member.asked.name()))
+        .collect();
+    assert_eq!(left, kept, "what is left is not what was kept");
+}
+
+fn edited(body: &[u8], edits: &[Edit]) -> Vec<u8> {
+    let place = |at: u64| usize::try_from(at).expect("a place in memory");
+    let mut edited = Vec::new();
+    let mut from = 0;
+    for Edit { at, with } in edits {
+        edited.extend_from_slice(&body[from..place(at.start)]);
+        edited.extend_from_slice(with);
+        from = place(at.end);
+    }
+    edited.extend_from_slice(&body[from..]);
+    edited
+}
+
+/// An answer to a divided batch: whatever it is, nothing of it is lost but the errors, and cutting makes no difference.
+pub fn answer(data: &[u8]) {
+    const BATCH: &[u8] = b"POST /rest/batch HTTP/1.1\r\ncontent-type: application/json\r\n\r\n\
+        {\"cmd\":{\"a\":\"user.get\",\"b\":\"crm.lead.get\"},\"auth\":\"T\"}";
+    let request = Request::parse(BATCH).expect("a request");
+    let call = request.read(usize::MAX);
+    let batch = call.batch.as_ref().expect("a batch");
+    let decision = decide(&call, &["crm"]);
+    let spliced = |pieces: usize| {
+        let division = Vendor::Bitrix24.divide(&request.target, batch, &decision.children);
+        let mut splicer = division.splicer;
+        let mut out = Vec::new();
+        for piece in data.chunks(pieces) {
+            out.extend_from_slice(&splicer.feed(Bytes::copy_from_slice(piece)));
+        }
+        out.extend_from_slice(&splicer.finish());
+        out
+    };
+    let whole = spliced(usize::MAX);
+    assert!(
+        whole.len() + 64 >= data.len()
+            || whole
+                .windows(18)
+                .any(|window| window == b"insufficient_scope")
+    );
+    // A text that breaks off behind the errors is told apart only once it breaks: what went on cannot be taken back.
+    assert_eq!(
+        spliced(1).len(),
+        spliced(5).len(),
+        "splicing depends on how the bytes are cut"
+    );
+}
+
+/// A catalogue: read, or refused with its line.
+pub fn catalogue_text(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let bundled = Vendor::Bitrix24.bundled_catalogue();
+    for text in [
+        CatalogueText {
+            operations: text,
+            ..bundled
+        },
+        CatalogueText {
+            scopes: text,
+            ..bundled
+        },
+        CatalogueText {
+            choices: text,
+            ..bundled
+        },
+        CatalogueText {
+            prefixes: text,
+            ..bundled
+        },
+    ] {
+        if let Err(error) = Catalogue::parse(text) {
+            assert!(error.to_string().contains(", line "), "{error}");
+        }
+    }
+}
