@@ -87,7 +87,7 @@ pub fn request(data: &[u8]) {
             "more scopes turned permit into deny"
         );
     }
-    if let Some(batch) = whole.batch.as_ref().filter(|batch| batch.layout.is_some()) {
+    if let Some(batch) = whole.batch.as_deref().filter(|batch| batch.layout.is_some()) {
         divide(&request, batch, data.len());
     }
 }
@@ -182,7 +182,7 @@ pub fn answer(data: &[u8]) {
         {\"cmd\":{\"a\":\"user.get\",\"b\":\"crm.lead.get\"},\"auth\":\"T\"}";
     let request = Request::parse(BATCH).expect("a request");
     let call = request.read(usize::MAX);
-    let batch = call.batch.as_ref().expect("a batch");
+    let batch = call.batch.as_deref().expect("a batch");
     let decision = decide(&call, &["crm"]);
     let spliced = |pieces: usize| {
         let division = Vendor::Bitrix24.divide(&request.target, batch, &decision.children);

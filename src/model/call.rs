@@ -12,7 +12,7 @@ pub struct Call<'r, 'c> {
     /// The operation in the target; for a batch, the batch itself.
     pub operation: Asked<'c>,
     /// What a batch holds; `None` for a single call.
-    pub batch: Option<Batch<'c>>,
+    pub batch: Option<Box<Batch<'c>>>,
     /// True for a call that the vendor itself signed: it may come without a credential.
     pub signed: bool,
     /// Hosts outside to which the call makes the vendor send data, past the gate.

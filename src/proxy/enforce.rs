@@ -41,7 +41,7 @@ pub(super) fn divide(
     head: &Parts,
     now: Timestamp,
 ) -> Option<Divided> {
-    let batch = call.batch.as_ref()?;
+    let batch = call.batch.as_deref()?;
     let held = decision
         .children
         .iter()

@@ -11,6 +11,7 @@ mod field;
 mod form;
 mod gather;
 mod json;
+mod lazy;
 mod members;
 mod multipart;
 mod name;

@@ -57,7 +57,7 @@ pub(super) fn asked<'c>(
     catalogue: &'c Catalogue,
     version: ApiVersion,
     name: &str,
-    values: &Values,
+    values: Option<&Values>,
 ) -> Asked<'c> {
     asked_as(
         catalogue,
@@ -72,7 +72,7 @@ pub(super) fn asked_as<'c>(
     catalogue: &'c Catalogue,
     found: Option<&'c Operation>,
     (version, name): (ApiVersion, &str),
-    values: &Values,
+    values: Option<&Values>,
 ) -> Asked<'c> {
     let Some(operation) = found else {
         return Asked::Unlisted {
@@ -86,15 +86,13 @@ pub(super) fn asked_as<'c>(
     }
     let need = if is_signed(operation) {
         // The scope stands before the first `|` of the token.
-        let scope = values
-            .signed
-            .text()
-            .and_then(|token| token.split('|').next());
+        let token = values.and_then(|values| values.signed.text());
+        let scope = token.and_then(|token| token.split('|').next());
         scope.and_then(|scope| catalogue.choose(operation, Some(scope)))
-    } else if values.choice.is_absent() {
+    } else if values.is_none_or(|values| values.choice.is_absent()) {
         catalogue.choose(operation, None)
     } else {
-        let value = values.choice.text();
+        let value = values.and_then(|values| values.choice.text());
         value.and_then(|value| catalogue.choose(operation, Some(value)))
     };
     Asked::Chosen { operation, need }

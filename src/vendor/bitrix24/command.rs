@@ -144,7 +144,7 @@ impl<'c> CommandReader<'c> {
                 self.catalogue,
                 self.operation,
                 (ApiVersion::V2, name),
-                values,
+                Some(values),
             )
         };
         Ok(CommandRead {

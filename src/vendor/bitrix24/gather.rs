@@ -8,12 +8,13 @@ use super::command::CommandReader;
 use super::commands::Commands;
 use super::decode::Decoder;
 use super::form::{CERTAIN_PAIRS, Pairs};
+use super::lazy::Lazy;
 use super::members::Inside;
 use super::multipart::Parts;
 use super::name::{
     Choice, Classified, Parameter, Watch, classify, classify_encoded, is_plainly_other,
 };
-use super::value::{Collector, is_true, is_true_number, present};
+use super::value::{Collector, Value, is_true, is_true_number, present};
 use crate::catalogue::Catalogue;
 use crate::model::{Credential, CredentialKind, CredentialRead, Fault, Location, Reason, Secret};
 
@@ -50,8 +51,8 @@ pub(super) struct Gather<'r, 'c> {
     pub(super) catalogue: &'c Catalogue,
     pub(super) watch: Watch,
     pub(super) credential: CredentialRead<'r>,
-    pub(super) values: Values,
-    pub(super) commands: Commands<'c>,
+    pub(super) values: Lazy<Values>,
+    pub(super) commands: Lazy<Commands<'c>>,
     /// `select` names a field of another object.
     pub(super) reaches: bool,
     pub(super) fault: Option<Fault>,
@@ -59,11 +60,17 @@ pub(super) struct Gather<'r, 'c> {
     pub(super) location: Location,
     pub(super) current: Option<Current>,
     command: Option<Box<CommandReader<'c>>>,
-    pub(super) inside: Inside,
-    pub(super) collector: Collector,
+    pub(super) inside: Lazy<Inside>,
+    scratch: Lazy<Scratch>,
+    pairs: u32,
+}
+
+/// What is needed while a value is read.
+#[derive(Default)]
+struct Scratch {
+    collector: Collector,
     decoder: Decoder,
     decoded: Vec<u8>,
-    pairs: u32,
 }
 
 /// The value that is being read.
@@ -80,17 +87,15 @@ impl<'r, 'c> Gather<'r, 'c> {
             catalogue,
             watch: Watch::default(),
             credential: CredentialRead::Missing,
-            values: Values::default(),
-            commands: Commands::default(),
+            values: Lazy::new(),
+            commands: Lazy::new(),
             reaches: false,
             fault: None,
             location: Location::Query,
             current: None,
             command: None,
-            inside: Inside::default(),
-            collector: Collector::default(),
-            decoder: Decoder::default(),
-            decoded: Vec::new(),
+            inside: Lazy::new(),
+            scratch: Lazy::new(),
             pairs: 0,
         }
     }
@@ -165,7 +170,7 @@ impl<'r, 'c> Gather<'r, 'c> {
                     begins: at,
                     name,
                 };
-                match self.commands.begin(key, spelling, place) {
+                match self.commands.get().begin(key, spelling, place) {
                     Ok(()) => {
                         self.begin_command();
                         true
@@ -192,12 +197,12 @@ impl<'r, 'c> Gather<'r, 'c> {
             Parameter::Foreign => self.unclear(FOREIGN_CREDENTIAL),
             Parameter::Routing => self.note(ROUTING),
             Parameter::Commands | Parameter::Halt => self.note(super::commands::DISGUISED),
-            Parameter::Signed => self.values.signed.found(None),
+            Parameter::Signed => self.values.get().signed.found(None),
             Parameter::Choice if self.watch.choice == Some(Choice::Hcm) => {
-                self.values.choice = present();
+                self.values.get().choice = present();
             }
-            Parameter::Choice => self.values.choice.found(None),
-            Parameter::Handler => self.values.handler.found(None),
+            Parameter::Choice => self.values.get().choice.found(None),
+            Parameter::Handler => self.values.get().handler.found(None),
             Parameter::Select => self.reaches = true,
         }
     }
@@ -218,7 +223,7 @@ impl<'r, 'c> Gather<'r, 'c> {
                     reader.feed(piece);
                 }
             }
-            Some(Current::Parameter(_)) => self.collector.push(piece),
+            Some(Current::Parameter(_)) => self.scratch.get().collector.push(piece),
             None => {}
         }
     }
@@ -227,12 +232,12 @@ impl<'r, 'c> Gather<'r, 'c> {
     pub(super) fn ended(&mut self, at: u64) {
         match self.current.take() {
             Some(Current::Command) => match self.command.as_mut().map(|reader| reader.finish()) {
-                Some(Ok(command)) => self.commands.end(command, at),
+                Some(Ok(command)) => self.commands.get().end(command, at),
                 Some(Err(fault)) => self.note(fault),
                 None => {}
             },
             Some(Current::Parameter(parameter)) => {
-                let value = self.collector.take();
+                let value = self.scratch.get().collector.take();
                 self.value(parameter, value);
             }
             None => {}
@@ -246,27 +251,33 @@ impl<'r, 'c> Gather<'r, 'c> {
             }
             (Parameter::Token, None) => self.note(TOO_LONG),
             (Parameter::Halt, Some(value)) => {
-                let on = if std::mem::take(&mut self.inside.number) {
+                let on = if std::mem::take(&mut self.inside.get().number) {
                     is_true_number(&value)
                 } else {
                     is_true(&value)
                 };
-                let found = self.commands.halt(on);
+                let found = self.commands.get().halt(on);
                 found.unwrap_or_else(|fault| self.note(fault));
             }
             (Parameter::Choice, Some(_)) if self.watch.choice == Some(Choice::Hcm) => {
-                self.values.choice = present();
+                self.values.get().choice = present();
             }
-            (Parameter::Choice, value) => self.values.choice.found(value),
-            (Parameter::Signed, value) => self.values.signed.found(value),
-            (Parameter::Handler, value) => self.values.handler.found(value),
+            (Parameter::Choice, value) => self.values.get().choice.found(value),
+            (Parameter::Signed, value) => self.values.get().signed.found(value),
+            (Parameter::Handler, value) => self.values.get().handler.found(value),
             (parameter, _) => self.disguised(parameter),
         }
     }
 
+    /// The signed token, where something stands for one.
+    pub(super) fn signed(&self) -> Option<&Value> {
+        let values = self.values.peek()?;
+        (!values.signed.is_absent()).then_some(&values.signed)
+    }
+
     /// The outside host that the call itself names.
     pub(super) fn handler(&self) -> Option<Box<str>> {
-        handler_host(&self.values.handler)
+        handler_host(&self.values.peek()?.handler)
     }
 }
 
@@ -277,29 +288,29 @@ impl Pairs for Gather<'_, '_> {
             return false;
         }
         let name = at..at + u64::try_from(raw.len()).unwrap_or_default();
-        let mut decoded = std::mem::take(&mut self.decoded);
+        let mut decoded = std::mem::take(&mut self.scratch.get().decoded);
         let classified = classify_encoded(raw, &mut decoded, self.watch);
         let decided = !matches!(classified, Classified::Other);
         if decided && memchr::memmem::find(raw, b"%00").is_some() {
             self.note(NUL);
         }
         let wanted = self.named(classified, raw, false, at, name);
-        self.decoded = decoded;
+        self.scratch.get().decoded = decoded;
         wanted
     }
 
     fn value(&mut self, raw: &[u8]) {
-        let mut decoded = std::mem::take(&mut self.decoded);
+        let mut decoded = std::mem::take(&mut self.scratch.get().decoded);
         decoded.clear();
-        self.decoder.feed(raw, &mut decoded);
+        self.scratch.get().decoder.feed(raw, &mut decoded);
         self.piece(&decoded);
         zeroize::Zeroize::zeroize(&mut decoded);
-        self.decoded = decoded;
+        self.scratch.get().decoded = decoded;
     }
 
     fn end(&mut self, at: u64) {
         let mut decoded = Vec::new();
-        self.decoder.finish(&mut decoded);
+        self.scratch.get().decoder.finish(&mut decoded);
         self.piece(&decoded);
         self.ended(at);
     }

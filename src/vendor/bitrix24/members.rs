@@ -75,34 +75,36 @@ enum ItemMember {
 
 impl Members for Gather<'_, '_> {
     fn name(&mut self, depth: u32, name: &[u8], at: u64) {
-        self.inside.chosen = depth > 1
+        self.inside.get().chosen = depth > 1
             && self
                 .watch
                 .choice
                 .is_some_and(|choice| choice.is_deep() && choice.is_at(name));
-        match (depth, self.inside.top) {
+        match (depth, self.inside.get().top) {
             (1, _) => {
-                self.inside.top = named(name, self.watch).map_or(Top::Other, Top::Is);
-                self.inside.key = name.to_vec();
-                self.inside.item.begins = at;
+                self.inside.get().top = named(name, self.watch).map_or(Top::Other, Top::Is);
+                self.inside.get().key = name.to_vec();
+                self.inside.get().item.begins = at;
             }
             (2, Top::Commands { .. }) => {
-                self.inside.key = name.to_vec();
-                self.inside.item.begins = at;
+                self.inside.get().key = name.to_vec();
+                self.inside.get().item.begins = at;
             }
             (2, Top::Item) => {
-                self.inside.item.member = match name {
+                self.inside.get().item.member = match name {
                     b"method" => ItemMember::Method,
                     b"query" => ItemMember::Query,
                     _ => ItemMember::Other,
                 };
             }
-            (3, Top::Item) if self.inside.item.member == ItemMember::Query && name == b"select" => {
-                self.inside.select = Some(3);
+            (3, Top::Item)
+                if self.inside.get().item.member == ItemMember::Query && name == b"select" =>
+            {
+                self.inside.get().select = Some(3);
             }
             // What an earlier answer puts in the place of the query may be anything.
             (3, Top::Item)
-                if self.inside.item.member == ItemMember::Query && name.starts_with(b"$") =>
+                if self.inside.get().item.member == ItemMember::Query && name.starts_with(b"$") =>
             {
                 self.reaches_out();
             }
@@ -111,23 +113,23 @@ impl Members for Gather<'_, '_> {
     }
 
     fn begin(&mut self, depth: u32, kind: Kind, at: u64) -> bool {
-        if let Some(select) = self.inside.select {
+        if let Some(select) = self.inside.get().select {
             // A text that names fields is looked into, a list gone into; an object may be a reference to an answer.
             if kind == Kind::Object {
                 self.reaches_out();
             }
             return depth >= select && matches!(kind, Kind::Array | Kind::Text);
         }
-        if std::mem::take(&mut self.inside.chosen) {
+        if std::mem::take(&mut self.inside.get().chosen) {
             return self.begin_choice(kind);
         }
-        match (depth, self.inside.top) {
+        match (depth, self.inside.get().top) {
             (0, _) => {
-                self.inside.array = kind == Kind::Array;
+                self.inside.get().array = kind == Kind::Array;
                 true
             }
             (1, Top::Is(parameter)) => self.begin_parameter(parameter, kind, at),
-            (1, _) if self.inside.items => self.begin_item(kind, at),
+            (1, _) if self.inside.get().items => self.begin_item(kind, at),
             (2, Top::Commands { array }) => self.begin_member(array, kind, at),
             (2, Top::Item) => self.begin_item_member(kind),
             (_, Top::Item) => false,
@@ -136,12 +138,12 @@ impl Members for Gather<'_, '_> {
     }
 
     fn text(&mut self, piece: &[u8]) {
-        if self.inside.select.is_some() {
+        if self.inside.get().select.is_some() {
             if piece.iter().any(|b| matches!(b, b'.' | b'$')) {
                 self.reaches_out();
             }
-        } else if self.inside.top == Top::Item {
-            let method = self.inside.item.method.get_or_insert_default();
+        } else if self.inside.get().top == Top::Item {
+            let method = self.inside.get().item.method.get_or_insert_default();
             if method.len() <= LONGEST_NAME {
                 method.extend_from_slice(piece);
             }
@@ -151,20 +153,25 @@ impl Members for Gather<'_, '_> {
     }
 
     fn end(&mut self, depth: u32, at: u64) {
-        if self.inside.select.is_some_and(|select| depth <= select) {
-            self.inside.select = None;
+        if self
+            .inside
+            .get()
+            .select
+            .is_some_and(|select| depth <= select)
+        {
+            self.inside.get().select = None;
         }
         if self.current.is_some() {
             self.ended(at);
         }
-        match (depth, self.inside.top) {
-            (1, Top::Commands { .. }) => self.commands.end_frame(at),
+        match (depth, self.inside.get().top) {
+            (1, Top::Commands { .. }) => self.commands.get().end_frame(at),
             (1, Top::Item) => self.end_item(at),
-            (2, Top::Item) => self.inside.item.member = ItemMember::Other,
+            (2, Top::Item) => self.inside.get().item.member = ItemMember::Other,
             _ => {}
         }
         if depth == 1 {
-            self.inside.top = Top::Other;
+            self.inside.get().top = Top::Other;
         }
     }
 }
@@ -172,8 +179,8 @@ impl Members for Gather<'_, '_> {
 impl Gather<'_, '_> {
     /// Fields of another object are asked for, or may be.
     fn reaches_out(&mut self) {
-        if self.inside.top == Top::Item {
-            self.inside.item.reaches = true;
+        if self.inside.get().top == Top::Item {
+            self.inside.get().item.reaches = true;
         } else {
             self.reaches = true;
         }
@@ -208,11 +215,11 @@ impl Gather<'_, '_> {
             }
             (Parameter::Commands, Kind::Object | Kind::Array) => {
                 let array = kind == Kind::Array;
-                if let Err(fault) = self.commands.begin_frame(array, at) {
+                if let Err(fault) = self.commands.get().begin_frame(array, at) {
                     self.note(fault);
                     return false;
                 }
-                self.inside.top = Top::Commands { array };
+                self.inside.get().top = Top::Commands { array };
                 return true;
             }
             (Parameter::Commands, _) => {
@@ -224,16 +231,16 @@ impl Gather<'_, '_> {
                 return false;
             }
             (Parameter::Halt, Kind::True | Kind::False | Kind::Null) => {
-                let found = self.commands.halt(kind == Kind::True);
+                let found = self.commands.get().halt(kind == Kind::True);
                 found.unwrap_or_else(|fault| self.note(fault));
                 return false;
             }
             (Parameter::Halt, Kind::Text | Kind::Number) => {
-                self.inside.number = kind == Kind::Number;
+                self.inside.get().number = kind == Kind::Number;
             }
             (Parameter::Choice, _) => return self.begin_choice(kind),
             (Parameter::Select, Kind::Object | Kind::Array | Kind::Text) => {
-                self.inside.select = Some(1);
+                self.inside.get().select = Some(1);
                 if kind == Kind::Object {
                     self.reaches_out();
                 }
@@ -252,14 +259,14 @@ impl Gather<'_, '_> {
     /// The value that a need hangs on.
     fn begin_choice(&mut self, kind: Kind) -> bool {
         if self.watch.choice == Some(Choice::Hcm) {
-            self.values.choice = present();
+            self.values.get().choice = present();
             return false;
         }
         if kind == Kind::Text {
             self.current = Some(Current::Parameter(Parameter::Choice));
             return true;
         }
-        self.values.choice.found(None);
+        self.values.get().choice.found(None);
         false
     }
 
@@ -269,17 +276,21 @@ impl Gather<'_, '_> {
             return false;
         }
         let key = if array {
-            self.commands.len().to_string().into_bytes()
+            self.commands.get().len().to_string().into_bytes()
         } else {
-            std::mem::take(&mut self.inside.key)
+            std::mem::take(&mut self.inside.get().key)
         };
-        let begins = if array { at } else { self.inside.item.begins };
+        let begins = if array {
+            at
+        } else {
+            self.inside.get().item.begins
+        };
         let place = Place {
             location: Location::Json,
             begins,
             name: at..at,
         };
-        match self.commands.begin(&key, b"cmd", place) {
+        match self.commands.get().begin(&key, b"cmd", place) {
             Ok(()) => {
                 Gather::begin_command(self);
                 true
@@ -296,30 +307,30 @@ impl Gather<'_, '_> {
         match kind {
             Kind::Object => {}
             // One client spreads its array into an object that holds the credential as well.
-            _ if !self.inside.array && kind != Kind::Array => return false,
+            _ if !self.inside.get().array && kind != Kind::Array => return false,
             _ => {
                 self.note(ITEM);
                 return false;
             }
         }
-        let begins = if self.inside.array {
-            self.inside.key = self.commands.len().to_string().into_bytes();
+        let begins = if self.inside.get().array {
+            self.inside.get().key = self.commands.get().len().to_string().into_bytes();
             at
         } else {
-            self.inside.item.begins
+            self.inside.get().item.begins
         };
-        self.inside.item = Item {
+        self.inside.get().item = Item {
             begins,
             ..Item::default()
         };
-        self.inside.top = Top::Item;
+        self.inside.get().top = Top::Item;
         true
     }
 
     fn begin_item_member(&mut self, kind: Kind) -> bool {
-        match (self.inside.item.member, kind) {
-            (ItemMember::Method, Kind::Text) if self.inside.item.method.is_none() => {
-                self.inside.item.method = Some(Vec::new());
+        match (self.inside.get().item.member, kind) {
+            (ItemMember::Method, Kind::Text) if self.inside.get().item.method.is_none() => {
+                self.inside.get().item.method = Some(Vec::new());
                 true
             }
             (ItemMember::Method, _) => {
@@ -327,8 +338,8 @@ impl Gather<'_, '_> {
                 false
             }
             (ItemMember::Query, _) => {
-                self.inside.item.queries += 1;
-                if self.inside.item.queries > 1 {
+                self.inside.get().item.queries += 1;
+                if self.inside.get().item.queries > 1 {
                     self.note(ITEM);
                 }
                 kind == Kind::Object
@@ -338,7 +349,7 @@ impl Gather<'_, '_> {
     }
 
     fn end_item(&mut self, at: u64) {
-        let item = std::mem::take(&mut self.inside.item);
+        let item = std::mem::take(&mut self.inside.get().item);
         let method = item.method.unwrap_or_default();
         let name = std::str::from_utf8(&method)
             .ok()
@@ -346,16 +357,16 @@ impl Gather<'_, '_> {
         let Some(name) = name else {
             return self.note(ITEM);
         };
-        let key = std::mem::take(&mut self.inside.key);
+        let key = std::mem::take(&mut self.inside.get().key);
         let place = Place {
             location: Location::Json,
             begins: item.begins,
             name: at..at,
         };
-        if let Err(fault) = self.commands.begin(&key, b"cmd", place) {
+        if let Err(fault) = self.commands.get().begin(&key, b"cmd", place) {
             return self.note(fault);
         }
-        let mut asked = choice::asked(self.catalogue, ApiVersion::V3, name, &self.values);
+        let mut asked = choice::asked(self.catalogue, ApiVersion::V3, name, None);
         if choice::is_batch(name) {
             asked = Asked::Closed {
                 version: ApiVersion::V3,
@@ -374,6 +385,6 @@ impl Gather<'_, '_> {
             references: References::default(),
             handler: None,
         };
-        self.commands.end(command, at);
+        self.commands.get().end(command, at);
     }
 }

@@ -133,7 +133,7 @@ impl<'r, 'c> Reader<'r, 'c> {
             && matches!(self.gather.credential, CredentialRead::Missing)
             && matches!(self.path, Read::Call(_))
             && self.gather.fault.is_none()
-            && self.gather.values.signed.is_absent()
+            && self.gather.signed().is_none()
     }
 
     pub(in crate::vendor) fn wants_body(&self) -> bool {
@@ -147,7 +147,10 @@ impl<'r, 'c> Reader<'r, 'c> {
             return None;
         };
         let told = matches!(self.gather.credential, CredentialRead::One(_))
-            && self.gather.values.signed.text().is_some()
+            && self
+                .gather
+                .signed()
+                .is_some_and(|token| token.text().is_some())
             && target.method.eq_ignore_ascii_case("upload")
             && self.gather.fault.is_none();
         match std::mem::replace(&mut self.body, Body::Unread) {
@@ -229,24 +232,32 @@ impl<'r, 'c> Reader<'r, 'c> {
         };
         // The authorization server asks for credentials of its own; what would be one of a call may open a door of the
         // portal.
-        let carries = !matches!(gather.credential, CredentialRead::Missing)
-            || !gather.values.signed.is_absent();
+        let carries =
+            !matches!(gather.credential, CredentialRead::Missing) || gather.signed().is_some();
         if path == Read::Token && carries {
             gather.note(FOREIGN_CREDENTIAL);
         }
         if let Read::Call(target) = path {
             let catalogue = gather.catalogue;
-            call.operation =
-                choice::asked(catalogue, target.version, target.method, &gather.values);
+            call.operation = choice::asked(
+                catalogue,
+                target.version,
+                target.method,
+                gather.values.peek(),
+            );
             let signed = call.operation.operation().is_some_and(is_signed);
-            if !gather.values.signed.is_absent() {
+            if let Some(token) = gather.signed() {
                 if signed {
-                    call.signed = gather.values.signed.text().is_some();
+                    call.signed = token.text().is_some();
                 } else {
                     gather.note(SIGNED);
                 }
             }
-            if gather.values.choice.is_unclear() {
+            if gather
+                .values
+                .peek()
+                .is_some_and(|values| values.choice.is_unclear())
+            {
                 gather.note(choice::UNCLEAR);
             }
             if gather.reaches {
@@ -258,10 +269,11 @@ impl<'r, 'c> Reader<'r, 'c> {
             call.handlers.extend(gather.handler());
             // Of a batch that cannot be read in one way only, no member is certain.
             if is_batch(target.method) && gather.fault.is_none() {
-                call.handlers.append(&mut gather.commands.handlers);
+                let mut commands = gather.commands.into_inner();
+                call.handlers.append(&mut commands.handlers);
                 let divisible = target.version == ApiVersion::V2 && !target.xml;
                 let parts = matches!(body, Body::Multipart(_));
-                call.batch = Some(gather.commands.finish(divisible, parts));
+                call.batch = Some(Box::new(commands.finish(divisible, parts)));
             }
         }
         call.credential = gather.credential;
@@ -293,7 +305,9 @@ impl<'r, 'c> Reader<'r, 'c> {
         // Whatever the catalogue says: what runs several methods is read as such.
         let batch = is_batch(target.method);
         self.gather.watch.commands = batch && target.version == ApiVersion::V2;
-        self.gather.inside.items = batch && target.version == ApiVersion::V3;
+        if batch && target.version == ApiVersion::V3 {
+            self.gather.inside.get().items = true;
+        }
     }
 
     fn read_headers(&mut self, head: Head<'r>) {
