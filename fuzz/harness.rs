@@ -87,7 +87,11 @@ pub fn request(data: &[u8]) {
             "more scopes turned permit into deny"
         );
     }
-    if let Some(batch) = whole.batch.as_deref().filter(|batch| batch.layout.is_some()) {
+    if let Some(batch) = whole
+        .batch
+        .as_deref()
+        .filter(|batch| batch.layout.is_some())
+    {
         divide(&request, batch, data.len());
     }
 }

@@ -58,7 +58,11 @@ fn php_reads_what_the_gate_read() {
             &case,
             &vec![true; call.members().len()],
         );
-        let Some(batch) = call.batch.as_deref().filter(|batch| batch.members.len() > 1) else {
+        let Some(batch) = call
+            .batch
+            .as_deref()
+            .filter(|batch| batch.members.len() > 1)
+        else {
             continue;
         };
         batches += 1;

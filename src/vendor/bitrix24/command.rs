@@ -62,7 +62,10 @@ impl<'c> CommandReader<'c> {
     /// Reads the next bytes of the command, as they are after the transport's own decoding.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         // The portal's parser cuts at `#` and makes `_` of control characters: what it reads then is not what stands here.
-        if bytes.iter().any(|b| *b == b'#' || b.is_ascii_control()) {
+        let bad = bytes
+            .iter()
+            .fold(false, |bad, b| bad | (*b == b'#') | b.is_ascii_control());
+        if bad {
             self.fault = Some(COMMAND);
         }
         if self.fault.is_some() {

@@ -79,6 +79,10 @@ impl<'c> Commands<'c> {
             return Err(TWICE);
         }
         self.spelling = Some((spelling, place.location));
+        if self.members.is_empty() {
+            self.members.reserve(16);
+            self.references.reserve(16);
+        }
         if self.members.len() == MOST {
             return Err(TOO_LONG);
         }
