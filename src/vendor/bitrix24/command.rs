@@ -62,6 +62,10 @@ impl<'c> CommandReader<'c> {
     /// Reads the next bytes of the command, as they are after the transport's own decoding.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         // The portal's parser cuts at `#` and makes `_` of control characters: what it reads then is not what stands here.
+        #[expect(
+            clippy::needless_bitwise_bool,
+            reason = "every byte is looked at, so that many are at once"
+        )]
         let bad = bytes
             .iter()
             .fold(false, |bad, b| bad | (*b == b'#') | b.is_ascii_control());
