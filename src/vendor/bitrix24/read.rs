@@ -107,7 +107,7 @@ impl<'r, 'c> Reader<'r, 'c> {
             scanner.feed(query.as_bytes(), &mut reader.gather);
             scanner.finish(&mut reader.gather);
         }
-        if has_error_mark(head.target.as_bytes()) {
+        if target::has_error_mark(head.target.as_bytes()) {
             reader.note(ERROR_PAGE);
         }
         if reader.is_preflight(head) {
@@ -389,15 +389,4 @@ fn closed<'c>(target: Target<'_>, why: &'static str) -> Asked<'c> {
         name: cap_name(target.method),
         why,
     }
-}
-
-/// True if `404;http` stands anywhere in the target, in any case: the portal then looks for another target in it.
-fn has_error_mark(target: &[u8]) -> bool {
-    memchr::memchr_iter(b';', target).any(|at| {
-        let (before, after) = target.split_at(at);
-        before.ends_with(b"404")
-            && after
-                .get(1..5)
-                .is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"http"))
-    })
 }

@@ -140,6 +140,17 @@ fn is_plainly_elsewhere(path: &str) -> bool {
     plain(first) && !first.eq_ignore_ascii_case("rest") && segments.all(plain)
 }
 
+/// True if `404;http` stands anywhere in the target, in any case: the portal then looks for another target in it.
+pub(super) fn has_error_mark(target: &[u8]) -> bool {
+    memchr::memchr_iter(b';', target).any(|at| {
+        let (before, after) = target.split_at(at);
+        before.ends_with(b"404")
+            && after
+                .get(1..5)
+                .is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"http"))
+    })
+}
+
 /// The path with a webhook's user and secret replaced; a path of no documented shape is not shown at all, since any of
 /// its segments may be a secret.
 pub(in crate::vendor) fn redact_path(path: &str) -> Cow<'_, str> {
