@@ -24,7 +24,7 @@ const PREFIXES: [&str; 12] = [
     "/REST/",
     "/rest/../rest/",
 ];
-const METHODS: [&str; 14] = [
+const METHODS: [&str; 15] = [
     "crm.deal.list",
     "batch",
     "batch",
@@ -39,9 +39,10 @@ const METHODS: [&str; 14] = [
     "tasks.task.get",
     "event.offline.list",
     "crm.item.nothing",
+    "sign.b2e.document.send",
 ];
 const SUFFIXES: [&str; 9] = ["", "", "", "", ".json", ".xml", "/", ".json/", ".JSON"];
-const NAMES: [&str; 52] = [
+const NAMES: [&str; 57] = [
     "auth",
     "auth",
     "access_token",
@@ -93,6 +94,11 @@ const NAMES: [&str; 52] = [
     "aplogin",
     "ap",
     "filter[EVENT_NAME]",
+    "auth%00hcm",
+    "auth[hcm]",
+    "aplogin%00hcm",
+    "x[hcmId]",
+    "token%00x",
     "cmd[a",
 ];
 const VALUES: [&str; 34] = [
@@ -559,6 +565,8 @@ fn multipart(rng: &mut Rng, with_auth: bool) -> Vec<u8> {
         parts.insert(at, ("auth".to_owned(), "T".to_owned()));
     }
     let mut text = String::new();
+    // PHP cuts lines at 5120 bytes.
+    let filler = "a".repeat(rng.usize(3900..5200));
     for (name, value) in parts {
         let more = pick(
             rng,
@@ -580,6 +588,12 @@ fn multipart(rng: &mut Rng, with_auth: bool) -> Vec<u8> {
                 "content-disposition",
             ],
         );
+        if rng.u8(..8) == 0 {
+            text += &format!(
+                "--XX{end}Content-Type: {filler}Content-Disposition: form-data; name=\"auth\"{end}\
+                 Content-Disposition: form-data; name=\"x\"{end}{end}U{end}"
+            );
+        }
         text +=
             &format!("--XX{end}{field}: form-data; name=\"{name}\"{more}{end}{end}{value}{end}");
     }

@@ -127,7 +127,7 @@ impl<'c> CommandReader<'c> {
         if !is_method(name) || has_suffix(name) {
             return Err(COMMAND);
         }
-        let refers = references.any || !references.keys.is_empty();
+        let refers = !references.is_empty();
         match self.query.watch.choice {
             // What the reference brings may have names that are looked for.
             Some(Choice::Hcm) if refers => self.query.values.choice = super::value::present(),

@@ -178,7 +178,7 @@ impl<'c> Commands<'c> {
             let refers = if references.any {
                 (0..count).collect()
             } else {
-                let found = references.keys.iter().filter_map(|key| self.position(key));
+                let found = references.keys().filter_map(|key| self.position(key));
                 found.collect()
             };
             if let Some(member) = self.members.get_mut(position) {

@@ -6,10 +6,24 @@ use super::name::LONGEST_KEY;
 /// What a command refers to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct References {
-    /// The keys named, at most as many as a batch may have commands.
-    pub(super) keys: Vec<Box<[u8]>>,
+    /// The keys named, each with a NUL behind it: no key of a command holds one.
+    keys: Vec<u8>,
+    /// How many keys there are.
+    count: usize,
     /// True if some reference could not be told: it may be to any command.
     pub(super) any: bool,
+}
+
+impl References {
+    /// The keys named.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.keys.split(|b| *b == 0).take(self.count)
+    }
+
+    /// True if there is no reference.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.count == 0 && !self.any
+    }
 }
 
 /// The most references that are told apart.
@@ -47,6 +61,15 @@ impl ReferenceScanner {
     pub(super) fn feed(&mut self, mut bytes: &[u8]) {
         while let Some((&byte, after)) = bytes.split_first() {
             match (self.escape, byte) {
+                // Outside only an escaped `$` matters; one that is cut is looked at byte by byte.
+                (Escape::None, b'%') if self.state == State::Outside && after.len() >= 2 => {
+                    if let Some(rest) = after.strip_prefix(b"24") {
+                        self.key.clear();
+                        self.state = State::Name;
+                        bytes = rest;
+                        continue;
+                    }
+                }
                 (Escape::None, b'%') => self.escape = Escape::Percent,
                 (Escape::None, _) if self.state == State::Outside => {
                     if byte == b'$' {
@@ -58,6 +81,16 @@ impl ReferenceScanner {
                     } else {
                         return;
                     }
+                }
+                (Escape::None, _) if byte.is_ascii_alphanumeric() => {
+                    let plain = bytes
+                        .iter()
+                        .position(|b| !b.is_ascii_alphanumeric())
+                        .unwrap_or(bytes.len());
+                    let (text, rest) = bytes.split_at(plain);
+                    self.plain(text);
+                    bytes = rest;
+                    continue;
                 }
                 (Escape::None, _) => self.decoded(byte),
                 (Escape::Percent, digit) if hex(digit).is_some() => {
@@ -97,6 +130,15 @@ impl ReferenceScanner {
         self.key.clear();
     }
 
+    /// Letters and digits of a name or key.
+    fn plain(&mut self, text: &[u8]) {
+        if self.key.len() + text.len() <= LONGEST_KEY {
+            self.key.extend_from_slice(text);
+        } else {
+            text.iter().for_each(|byte| self.decoded(*byte));
+        }
+    }
+
     fn decoded(&mut self, byte: u8) {
         match (self.state, byte) {
             (_, b'$') if self.state != State::Key => {
@@ -123,8 +165,10 @@ impl ReferenceScanner {
                 let key = self.key.trim_ascii();
                 let bare = |quote: u8| key.strip_prefix(&[quote])?.strip_suffix(&[quote]);
                 let key = bare(b'\'').or_else(|| bare(b'"')).unwrap_or(key);
-                if self.found.keys.len() < MOST {
-                    self.found.keys.push(key.into());
+                if self.found.count < MOST && !key.contains(&0) {
+                    self.found.keys.extend_from_slice(key);
+                    self.found.keys.push(0);
+                    self.found.count += 1;
                 } else {
                     self.found.any = true;
                 }
@@ -145,12 +189,9 @@ mod tests {
             scanner.feed(piece);
         }
         let found = scanner.finish();
-        let keys = found.keys.iter();
-        (
-            keys.map(|key| String::from_utf8_lossy(key).into_owned())
-                .collect(),
-            found.any,
-        )
+        let keys = found.keys();
+        let keys = keys.map(|key| String::from_utf8_lossy(key).into_owned());
+        (keys.collect(), found.any)
     }
 
     #[test]
