@@ -32,7 +32,10 @@ const CALLS: [(&str, &str); 5] = [
         "outside: the app was never given telephony",
     ),
     ("task.item.list", "outside: the app was never given task"),
-    ("crm.deal.lst", "no such method"),
+    (
+        "crm.deal.lst",
+        "a misspelt name: the portal itself knows no such method",
+    ),
 ];
 
 pub(super) fn run() -> anyhow::Result<u8> {

@@ -135,7 +135,9 @@ impl ReferenceScanner {
         if self.key.len() + text.len() <= LONGEST_KEY {
             self.key.extend_from_slice(text);
         } else {
-            text.iter().for_each(|byte| self.decoded(*byte));
+            for byte in text {
+                self.decoded(*byte);
+            }
         }
     }
 
