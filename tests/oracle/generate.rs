@@ -42,7 +42,7 @@ const METHODS: [&str; 15] = [
     "sign.b2e.document.send",
 ];
 const SUFFIXES: [&str; 9] = ["", "", "", "", ".json", ".xml", "/", ".json/", ".JSON"];
-const NAMES: [&str; 57] = [
+const NAMES: [&str; 60] = [
     "auth",
     "auth",
     "access_token",
@@ -95,6 +95,9 @@ const NAMES: [&str; 57] = [
     "ap",
     "filter[EVENT_NAME]",
     "auth%00hcm",
+    "0[method]",
+    "x%5Bmethod%5D",
+    "1[query][select][]",
     "auth[hcm]",
     "aplogin%00hcm",
     "x[hcmId]",

@@ -9,6 +9,7 @@ use crate::model::{ApiVersion, Asked, Condition, Fault, Operation, Reason, Requi
 pub(super) fn watch_for(operation: &Operation) -> Watch {
     Watch {
         commands: false,
+        items: false,
         choice: parameter_of(operation).and_then(|(name, optional)| match (name, optional) {
             ("moduleId", _) => Some(Choice::Module),
             ("event", false) => Some(Choice::Event),
@@ -85,9 +86,8 @@ pub(super) fn asked_as<'c>(
         return Asked::Listed(operation);
     }
     let need = if is_signed(operation) {
-        // The scope stands before the first `|` of the token.
         let token = values.and_then(|values| values.signed.text());
-        let scope = token.and_then(|token| token.split('|').next());
+        let scope = token.and_then(signed_scope);
         scope.and_then(|scope| catalogue.choose(operation, Some(scope)))
     } else if values.is_none_or(|values| values.choice.is_absent()) {
         catalogue.choose(operation, None)
@@ -96,6 +96,14 @@ pub(super) fn asked_as<'c>(
         value.and_then(|value| catalogue.choose(operation, Some(value)))
     };
     Asked::Chosen { operation, need }
+}
+
+/// The scope of a token that the portal signed: `SCOPE|QUERY|SIGNATURE`. Whatever else PHP would call empty or not a
+/// token at all, so that the method might run as any other.
+fn signed_scope(token: &str) -> Option<&str> {
+    let mut parts = token.split('|');
+    let (scope, query, signature) = (parts.next()?, parts.next()?, parts.next()?);
+    (!query.is_empty() && !signature.is_empty() && parts.next().is_none()).then_some(scope)
 }
 
 fn parameter_of(operation: &Operation) -> Option<(&str, bool)> {

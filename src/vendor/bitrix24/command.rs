@@ -113,7 +113,10 @@ impl<'c> CommandReader<'c> {
         self.name.clear();
         self.in_query = false;
         self.scanner = FormScanner::default();
-        self.query.reset();
+        self.query = Query {
+            decoded: std::mem::take(&mut self.query.decoded),
+            ..Query::default()
+        };
         self.fault = None;
         read
     }
@@ -245,13 +248,6 @@ impl Pairs for Query {
 }
 
 impl Query {
-    fn reset(&mut self) {
-        self.values = Values::default();
-        self.current = None;
-        self.pairs = 0;
-        self.fault = None;
-    }
-
     fn found(&mut self, parameter: Parameter, value: Option<Vec<u8>>) {
         match parameter {
             Parameter::Choice if self.watch.choice == Some(Choice::Hcm) => {

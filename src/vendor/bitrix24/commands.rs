@@ -21,6 +21,10 @@ pub(super) const DISGUISED: Fault = Fault {
     reason: Reason::AmbiguousOperation,
     detail: "`cmd` or `halt` of the batch is spelt so that PHP may read it otherwise",
 };
+pub(super) const OUTSIDE: Fault = Fault {
+    reason: Reason::AmbiguousOperation,
+    detail: "an array stands beside the JSON body of the batch: PHP may take it for an item",
+};
 pub(super) const NO_TEXT: Fault = Fault {
     reason: Reason::AmbiguousOperation,
     detail: "a command of the batch is not text",

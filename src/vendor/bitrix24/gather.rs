@@ -196,6 +196,7 @@ impl<'r, 'c> Gather<'r, 'c> {
             Parameter::Token => self.unclear(UNCLEAR_CREDENTIAL),
             Parameter::Foreign => self.unclear(FOREIGN_CREDENTIAL),
             Parameter::Routing => self.note(ROUTING),
+            Parameter::Commands if self.watch.items => self.note(super::commands::OUTSIDE),
             Parameter::Commands | Parameter::Halt => self.note(super::commands::DISGUISED),
             Parameter::Signed => self.values.get().signed.found(None),
             Parameter::Choice if self.watch.choice == Some(Choice::Hcm) => {

@@ -19,14 +19,8 @@ const ITEM: Fault = Fault {
 };
 
 /// Where in a JSON text a reader stands.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "independent marks of what has just been read"
-)]
 #[derive(Debug, Default)]
 pub(super) struct Inside {
-    /// True for a batch of REST 3.0, whose items stand at the top.
-    pub(super) items: bool,
     /// The root is an array: its elements have no names.
     array: bool,
     /// What the member at the top is that is being read.
@@ -83,13 +77,11 @@ impl Members for Gather<'_, '_> {
         match (depth, self.inside.get().top) {
             (1, _) => {
                 self.inside.get().top = named(name, self.watch).map_or(Top::Other, Top::Is);
-                self.inside.get().key = name.to_vec();
-                self.inside.get().item.begins = at;
+                if self.watch.items {
+                    self.begin_named(name, at);
+                }
             }
-            (2, Top::Commands { .. }) => {
-                self.inside.get().key = name.to_vec();
-                self.inside.get().item.begins = at;
-            }
+            (2, Top::Commands { .. }) => self.begin_named(name, at),
             (2, Top::Item) => {
                 self.inside.get().item.member = match name {
                     b"method" => ItemMember::Method,
@@ -129,7 +121,7 @@ impl Members for Gather<'_, '_> {
                 true
             }
             (1, Top::Is(parameter)) => self.begin_parameter(parameter, kind, at),
-            (1, _) if self.inside.get().items => self.begin_item(kind, at),
+            (1, _) if self.watch.items => self.begin_item(kind, at),
             (2, Top::Commands { array }) => self.begin_member(array, kind, at),
             (2, Top::Item) => self.begin_item_member(kind),
             (_, Top::Item) => false,
@@ -184,6 +176,14 @@ impl Gather<'_, '_> {
         } else {
             self.reaches = true;
         }
+    }
+
+    /// A command or item begins with its name, which is its key.
+    fn begin_named(&mut self, name: &[u8], at: u64) {
+        let inside = self.inside.get();
+        inside.key.clear();
+        inside.key.extend_from_slice(name);
+        inside.item.begins = at;
     }
 
     fn is_deep(&self) -> bool {
@@ -292,7 +292,7 @@ impl Gather<'_, '_> {
         };
         match self.commands.get().begin(&key, b"cmd", place) {
             Ok(()) => {
-                Gather::begin_command(self);
+                self.begin_command();
                 true
             }
             Err(fault) => {

@@ -27,9 +27,15 @@ pub(super) enum Parameter {
 }
 
 /// What is looked for beside the credential: it depends on the operation.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a parameter that is looked for or not"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Watch {
     pub(super) commands: bool,
+    /// The items of a REST 3.0 batch stand at the top: every array among the parameters may be one.
+    pub(super) items: bool,
     pub(super) choice: Option<Choice>,
     pub(super) handler: bool,
     pub(super) select: bool,
@@ -135,7 +141,8 @@ fn classify_plain(raw: &[u8], watch: Watch) -> Option<Classified<'static>> {
         (index.starts_with(b"[") || index.starts_with(b"%5B") || index.starts_with(b"%5b"))
             && (index.ends_with(b"]") || index.ends_with(b"%5D") || index.ends_with(b"%5d"))
             && memchr::memmem::find(index, b"%0").is_none();
-    (indexed && !base.is_empty() && !is_deep(watch) && named(base, watch).is_none())
+    let told = !watch.items && !is_deep(watch);
+    (indexed && told && !base.is_empty() && named(base, watch).is_none())
         .then_some(Classified::Other)
 }
 
@@ -155,6 +162,9 @@ pub(super) fn classify(decoded: &[u8], watch: Watch) -> Classified<'_> {
 }
 
 fn classify_as_php(decoded: &[u8], watch: Watch) -> Classified<'_> {
+    if watch.items && memchr::memchr(b'[', decoded).is_some() {
+        return Classified::Disguised(Parameter::Commands);
+    }
     if decoded
         .iter()
         .all(|b| b.is_ascii_alphanumeric() || *b == b'_')
@@ -245,6 +255,7 @@ mod tests {
 
     const NOTHING: Watch = Watch {
         commands: false,
+        items: false,
         choice: None,
         handler: false,
         select: false,

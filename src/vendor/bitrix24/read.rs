@@ -305,9 +305,7 @@ impl<'r, 'c> Reader<'r, 'c> {
         // Whatever the catalogue says: what runs several methods is read as such.
         let batch = is_batch(target.method);
         self.gather.watch.commands = batch && target.version == ApiVersion::V2;
-        if batch && target.version == ApiVersion::V3 {
-            self.gather.inside.get().items = true;
-        }
+        self.gather.watch.items = batch && target.version == ApiVersion::V3;
     }
 
     fn read_headers(&mut self, head: Head<'r>) {
