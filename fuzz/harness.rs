@@ -1,14 +1,14 @@
 //! What must hold for any bytes. The fuzz targets and `tests/corpus.rs` share it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use grantgate::catalogue::{Catalogue, CatalogueText};
 use grantgate::model::{
-    Batch, Call, CredentialRead, Grant, GrantSource, GrantView, Mode, Reason, ScopeSet, Verdict,
+    Batch, Call, CredentialRead, Grant, GrantView, Mode, Reason, ScopeSet, Verdict,
 };
 use grantgate::policy::{self, Rules};
-use grantgate::vendor::{Edit, Head, Vendor};
+use grantgate::vendor::{Head, Vendor, edited};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 fn catalogue() -> &'static Catalogue {
@@ -110,13 +110,7 @@ fn shown(call: &Call<'_, '_>) -> String {
 }
 
 fn decide<'c>(call: &Call<'_, 'c>, scopes: &[&str]) -> grantgate::model::Decision<'c> {
-    let grant = Grant {
-        scopes: Arc::new(scopes.iter().copied().collect::<ScopeSet>()),
-        user: None,
-        obtained: 0,
-        expires: Grant::NEVER,
-        source: GrantSource::Config,
-    };
+    let grant = Grant::declared(scopes.iter().copied().collect::<ScopeSet>());
     let view = match call.credential {
         CredentialRead::One(_) => GrantView::Known(&grant),
         CredentialRead::Missing | CredentialRead::Unclear => GrantView::None,
@@ -165,19 +159,6 @@ fn divide(request: &Request, batch: &Batch<'_>, seed: usize) {
         .map(|member| (&member.key, member.asked.name()))
         .collect();
     assert_eq!(left, kept, "what is left is not what was kept");
-}
-
-fn edited(body: &[u8], edits: &[Edit]) -> Vec<u8> {
-    let place = |at: u64| usize::try_from(at).expect("a place in memory");
-    let mut edited = Vec::new();
-    let mut from = 0;
-    for Edit { at, with } in edits {
-        edited.extend_from_slice(&body[from..place(at.start)]);
-        edited.extend_from_slice(with);
-        from = place(at.end);
-    }
-    edited.extend_from_slice(&body[from..]);
-    edited
 }
 
 /// An answer to a divided batch: whatever it is, nothing of it is lost but the errors, and cutting makes no difference.

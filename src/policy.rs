@@ -117,7 +117,7 @@ fn judge_batch(
     if children.iter().all(|child| child.permitted) {
         return;
     }
-    if verdict.permitted || verdict.reason == Reason::BatchMemberDenied {
+    if verdict.permitted {
         verdict.reason = Reason::BatchMemberDenied;
     }
     let held = children.iter().filter(|child| child.holds_back()).count();

@@ -264,15 +264,21 @@ impl Vendor {
 /// The target with its query edited.
 fn edited_query(target: &str, edits: &[Edit]) -> String {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let mut edited = format!("{path}?");
+    let query = edited(query.as_bytes(), edits);
+    format!("{path}?{}", String::from_utf8_lossy(&query))
+}
+
+/// The bytes with all edits made, which are in order and do not overlap.
+pub fn edited(bytes: &[u8], edits: &[Edit]) -> Vec<u8> {
+    let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+    let mut edited = Vec::with_capacity(bytes.len());
     let mut from = 0;
-    let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
     for Edit { at, with } in edits {
-        edited.push_str(query.get(from..place(at.start)).unwrap_or_default());
-        edited.push_str(std::str::from_utf8(with).unwrap_or_default());
+        edited.extend_from_slice(bytes.get(from..place(at.start)).unwrap_or_default());
+        edited.extend_from_slice(with);
         from = place(at.end);
     }
-    edited.push_str(query.get(from..).unwrap_or_default());
+    edited.extend_from_slice(bytes.get(from..).unwrap_or_default());
     edited
 }
 

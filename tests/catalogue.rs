@@ -8,8 +8,7 @@ use std::path::Path;
 use grantgate::catalogue::Catalogue;
 use grantgate::model::{
     AnswerShape, ApiVersion, Asked, Call, Confidence, Credential, CredentialKind, CredentialRead,
-    Grant, GrantSource, GrantView, Inspected, Location, Operation, Reason, Requirement, ScopeSet,
-    Secret,
+    Grant, GrantView, Inspected, Location, Operation, Reason, Requirement, ScopeSet, Secret,
 };
 use grantgate::policy::{self, Rules};
 use grantgate::vendor::Vendor;
@@ -203,13 +202,7 @@ fn verdict(operation: &Operation, scopes: &ScopeSet) -> (bool, Reason, Vec<Strin
         fault: None,
         inspected: Inspected::None,
     };
-    let grant = Grant {
-        scopes: std::sync::Arc::new(scopes.clone()),
-        user: None,
-        obtained: 0,
-        expires: Grant::NEVER,
-        source: GrantSource::Config,
-    };
+    let grant = Grant::declared(scopes.clone());
     let decision = policy::decide(&call, GrantView::Known(&grant), &Rules::default(), 0);
     let missing = decision
         .verdict

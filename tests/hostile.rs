@@ -24,10 +24,7 @@ fn authorized(target: &str) -> String {
 }
 
 fn post(target: &str, kind: &str, body: &str) -> String {
-    let length = body.len();
-    format!(
-        "POST {target} HTTP/1.1\r\nhost: gate\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}"
-    )
+    String::from_utf8(support::post(target, kind, body)).unwrap()
 }
 
 /// Sends each request on a connection of its own and checks the answer's status, code and reason; then that the

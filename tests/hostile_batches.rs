@@ -10,10 +10,7 @@ const FORM: &str = "application/x-www-form-urlencoded";
 const PARTS: &str = "multipart/form-data; boundary=X";
 
 fn post(target: &str, kind: &str, body: &str) -> String {
-    let length = body.len();
-    format!(
-        "POST {target} HTTP/1.1\r\nhost: gate\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}"
-    )
+    String::from_utf8(support::post(target, kind, body)).unwrap()
 }
 
 /// Each is refused with 400 and this reason, recorded, and never reaches the portal.

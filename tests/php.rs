@@ -16,7 +16,7 @@ use fastrand::Rng;
 use generate::Case;
 use grantgate::catalogue::Catalogue;
 use grantgate::model::{ApiVersion, Asked, Call, CredentialRead, Inspected, Mode, Reason, Verdict};
-use grantgate::vendor::{Edit, Head, Vendor};
+use grantgate::vendor::{Head, Vendor, edited};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::Value;
 use server::Oracle;
@@ -53,6 +53,7 @@ fn php_reads_what_the_gate_read() {
         }
         forwarded += 1;
         compare(
+            &catalogue,
             &oracle.ask(&case),
             &call,
             &case,
@@ -78,7 +79,7 @@ fn php_reads_what_the_gate_read() {
             body: edited(&case.body, &division.body),
             ..case.clone()
         };
-        compare(&oracle.ask(&rest), &call, &rest, &kept);
+        compare(&catalogue, &oracle.ask(&rest), &call, &rest, &kept);
     }
     eprintln!(
         "seed {seed}: {made} made, {forwarded} forwarded, {batches} batches, {divided} divided"
@@ -130,7 +131,7 @@ fn would_forward(call: &Call<'_, '_>) -> bool {
         && call.inspected != Inspected::Unparseable
 }
 
-fn compare(php: &Value, call: &Call<'_, '_>, case: &Case, kept: &[bool]) {
+fn compare(catalogue: &Catalogue, php: &Value, call: &Call<'_, '_>, case: &Case, kept: &[bool]) {
     if php.is_null() {
         // The server in front refused it: nothing runs.
         return;
@@ -150,7 +151,7 @@ fn compare(php: &Value, call: &Call<'_, '_>, case: &Case, kept: &[bool]) {
     let credential = String::from_utf8_lossy(credential.secret.expose()).into_owned();
     assert_eq!(php["credential"], credential, "{said}");
     assert_eq!(php["signed"], call.signed, "{said}");
-    compare_choice(&php["choices"], &call.operation, &said);
+    compare_choice(catalogue, &php["choices"], &call.operation, &said);
     let commands = php["commands"].as_array().unwrap();
     let members: Vec<_> = call
         .members()
@@ -165,7 +166,7 @@ fn compare(php: &Value, call: &Call<'_, '_>, case: &Case, kept: &[bool]) {
         assert_eq!(command["method"], lower(member.asked.name()), "{said}");
         let closed = matches!(member.asked, Asked::Closed { .. });
         assert!(closed || command["token"] == false, "{said}");
-        compare_choice(&command["choices"], &member.asked, &said);
+        compare_choice(catalogue, &command["choices"], &member.asked, &said);
     }
     if let Some(batch) = &call.batch {
         assert_eq!(php["halt"], batch.halt, "{said}");
@@ -173,7 +174,7 @@ fn compare(php: &Value, call: &Call<'_, '_>, case: &Case, kept: &[bool]) {
 }
 
 /// The need that was chosen is the one of the value that PHP reads.
-fn compare_choice(choices: &Value, asked: &Asked<'_>, said: &str) {
+fn compare_choice(catalogue: &Catalogue, choices: &Value, asked: &Asked<'_>, said: &str) {
     let Asked::Chosen {
         operation,
         need: Some(need),
@@ -187,8 +188,6 @@ fn compare_choice(choices: &Value, asked: &Asked<'_>, said: &str) {
         name if name.starts_with("userfieldconfig.") => "moduleid",
         _ => return,
     };
-    let catalogue = Catalogue::parse(Vendor::Bitrix24.bundled_catalogue()).unwrap();
-    let operation = catalogue.find(operation.version, &operation.name).unwrap();
     let value = choices[parameter].as_str();
     assert_eq!(
         catalogue.choose(operation, value),
@@ -209,17 +208,4 @@ fn verdict(kept: bool) -> Verdict<'static> {
         mode: Mode::Enforce,
         rule: None,
     }
-}
-
-fn edited(body: &[u8], edits: &[Edit]) -> Vec<u8> {
-    let place = |at: u64| usize::try_from(at).unwrap();
-    let mut edited = Vec::new();
-    let mut from = 0;
-    for Edit { at, with } in edits {
-        edited.extend_from_slice(&body[from..place(at.start)]);
-        edited.extend_from_slice(with);
-        from = place(at.end);
-    }
-    edited.extend_from_slice(&body[from..]);
-    edited
 }

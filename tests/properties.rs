@@ -1,9 +1,7 @@
 //! What holds for every call and every batch, whatever is in it.
 
-use std::sync::Arc;
-
 use grantgate::catalogue::Catalogue;
-use grantgate::model::{Decision, Grant, GrantSource, GrantView, Mode, ScopeSet, Verdict};
+use grantgate::model::{Decision, Grant, GrantView, Mode, ScopeSet, Verdict};
 use grantgate::policy::{self, BatchPolicy, Rules, Settings};
 use grantgate::vendor::{Head, Vendor};
 use http::{HeaderMap, HeaderValue, Method};
@@ -57,13 +55,7 @@ fn decide(
     reader.feed(body.as_bytes());
     let call = reader.finish();
     assert_eq!(call.fault, None);
-    let grant = Grant {
-        scopes: Arc::new(scopes.iter().copied().collect::<ScopeSet>()),
-        user: None,
-        obtained: 0,
-        expires: Grant::NEVER,
-        source: GrantSource::Config,
-    };
+    let grant = Grant::declared(scopes.iter().copied().collect::<ScopeSet>());
     let rules = Rules::new(settings, Vec::new(), catalogue.operations());
     let Decision { verdict, children } = policy::decide(&call, GrantView::Known(&grant), &rules, 0);
     let verdict = Verdict {

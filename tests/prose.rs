@@ -1,9 +1,7 @@
 //! Vendor behaviour as executable prose: each example of the files in `bitrix24/` is read, decided and answered.
 
-use std::sync::Arc;
-
 use grantgate::catalogue::Catalogue;
-use grantgate::model::{CredentialRead, Grant, GrantSource, GrantView, Reason, ScopeSet};
+use grantgate::model::{CredentialRead, Grant, GrantView, Reason, ScopeSet};
 use grantgate::policy::{self, Rules};
 use grantgate::vendor::{Head, Refusal, Vendor};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -100,13 +98,7 @@ fn said(catalogue: &Catalogue, example: &Example<'_>) -> String {
     let mut reader = Vendor::Bitrix24.read(head, catalogue);
     reader.feed(example.body.as_bytes());
     let call = reader.finish();
-    let grant = Grant {
-        scopes: Arc::new(example.scopes.clone()),
-        user: None,
-        obtained: 0,
-        expires: Grant::NEVER,
-        source: GrantSource::Config,
-    };
+    let grant = Grant::declared(example.scopes.clone());
     let view = match &call.credential {
         CredentialRead::One(one) if [b"T".as_slice(), b"1/S"].contains(&one.secret.expose()) => {
             GrantView::Known(&grant)

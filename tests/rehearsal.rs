@@ -11,12 +11,8 @@ fn get(portal: &Emulator, target: &str) -> Answer {
 }
 
 fn post(portal: &Emulator, target: &str, body: &Value) -> Answer {
-    let body = body.to_string();
-    let length = body.len();
-    let request = format!(
-        "POST {target} HTTP/1.1\r\nhost: portal\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
-    );
-    exchange(&portal.address, request.as_bytes()).unwrap()
+    let request = support::post(target, "application/json", &body.to_string());
+    exchange(&portal.address, &request).unwrap()
 }
 
 #[test]

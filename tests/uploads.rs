@@ -5,7 +5,7 @@ mod support;
 
 use serde_json::json;
 use support::gate::Setup;
-use support::{Answer, Client, Emulator, Gate, Portal, exchange};
+use support::{Answer, Client, Emulator, Gate, Portal, exchange, post};
 
 fn get(gate: &Gate, target: &str) -> Answer {
     let request = format!("GET {target} HTTP/1.1\r\nhost: gate\r\n\r\n");
@@ -17,11 +17,7 @@ fn part(head: &str, content: &str) -> String {
 }
 
 fn upload(target: &str, body: &str) -> Vec<u8> {
-    let length = body.len();
-    format!(
-        "POST {target} HTTP/1.1\r\nhost: gate\r\ncontent-type: multipart/form-data; boundary=XX\r\ncontent-length: {length}\r\n\r\n{body}"
-    )
-    .into_bytes()
+    post(target, "multipart/form-data; boundary=XX", body)
 }
 
 /// Path and query of a link to the portal.

@@ -3,7 +3,6 @@
 mod reading;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use http::{HeaderName, HeaderValue, Method, Request};
@@ -13,7 +12,7 @@ use super::output::{colour_of, say, say_json, tint};
 use super::{NO, OK, WrongUse};
 use crate::catalogue::Catalogue;
 use crate::model::{
-    ApiVersion, Call, CredentialRead, Decision, Grant, GrantSource, GrantView, Reason, ScopeSet,
+    ApiVersion, Call, CredentialRead, Decision, Grant, GrantView, Reason, ScopeSet,
 };
 use crate::policy::{self, Rules};
 use crate::proxy::framing;
@@ -113,18 +112,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     }
     reader.feed(&body);
     let call = reader.finish();
-    let grant = arguments.scopes.as_deref().map(|scopes| Grant {
-        scopes: Arc::new(
+    let grant = arguments.scopes.as_deref().map(|scopes| {
+        Grant::declared(
             scopes
                 .split([',', ' '])
                 .filter(|code| !code.is_empty())
                 .map(|granted| vendor.scope_code(granted))
                 .collect::<ScopeSet>(),
-        ),
-        user: None,
-        obtained: 0,
-        expires: Grant::NEVER,
-        source: GrantSource::Config,
+        )
     });
     let answer = answer(vendor, &catalogue, &call, grant.as_ref());
     if arguments.json {

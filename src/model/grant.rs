@@ -23,6 +23,17 @@ impl Grant {
     /// The value of [`Grant::expires`] for a token without a known end.
     pub const NEVER: u32 = u32::MAX;
 
+    /// A declared grant of these scopes, without a user and an end.
+    pub fn declared(scopes: ScopeSet) -> Self {
+        Self {
+            scopes: Arc::new(scopes),
+            user: None,
+            obtained: 0,
+            expires: Self::NEVER,
+            source: GrantSource::Config,
+        }
+    }
+
     /// True if the token's time is over at `now` (seconds since 1970).
     pub const fn has_expired(&self, now: u32) -> bool {
         self.expires != Self::NEVER && self.expires <= now

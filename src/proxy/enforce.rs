@@ -1,6 +1,7 @@
 //! Step 6: mode × decision → a permitted request, or a refusal.
 
 use http::Request;
+use http::header::{self, HeaderValue};
 use http::request::Parts;
 
 use super::body::CallBody;
@@ -20,7 +21,6 @@ pub(super) struct Permitted {
     pub(super) watching: bool,
     /// Set for a batch of which only a part goes on.
     splicer: Option<Box<Splicer>>,
-    whole: bool,
     _recorded: Recorded,
 }
 
@@ -113,6 +113,9 @@ pub(super) fn enforce(
                 head.uri = uri;
             }
             body.edit(&division.body);
+            // Its answer will be changed, so it must be readable.
+            let identity = HeaderValue::from_static("identity");
+            head.headers.insert(header::ACCEPT_ENCODING, identity);
             Some(Box::new(division.splicer))
         }
     };
@@ -124,7 +127,6 @@ pub(super) fn enforce(
         head,
         body,
         watching,
-        whole: splicer.is_none(),
         splicer,
         _recorded: recorded,
     })
@@ -134,11 +136,6 @@ impl Permitted {
     /// The request's parts, to be rebuilt for the upstream.
     pub(super) fn into_request(self) -> Request<CallBody> {
         Request::from_parts(self.head, self.body)
-    }
-
-    /// False for a batch of which only a part goes on.
-    pub(super) const fn goes_whole(&self) -> bool {
-        self.whole
     }
 
     /// What makes the answer whole again, where only a part of a batch goes on.

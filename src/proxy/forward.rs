@@ -35,12 +35,11 @@ pub(super) fn forward(
     mut exchange: Exchange,
 ) -> impl Future<Output = Forwarded> {
     let watching = permitted.watching;
-    let whole = permitted.goes_whole();
     let mut request = permitted.into_request();
     let route = exchange.route;
     rebuild(&mut request, gate, route, watching);
-    if !whole || route == Route::AuthorizationServer {
-        // The answer will be read here.
+    if route == Route::AuthorizationServer {
+        // A token answer is short, and to be read by whoever learns from it.
         let identity = HeaderValue::from_static("identity");
         request
             .headers_mut()

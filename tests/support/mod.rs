@@ -18,4 +18,4 @@ pub use gate::Gate;
 #[allow(unused_imports)]
 pub use portal::{Portal, Received};
 #[allow(unused_imports)]
-pub use wire::{Answer, Client, exchange};
+pub use wire::{Answer, Client, exchange, post};
