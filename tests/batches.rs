@@ -6,15 +6,7 @@ mod support;
 use serde_json::{Value, json};
 use support::gate::Setup;
 use support::portal::{Reply, ok};
-use support::{Emulator, Gate, Portal, exchange};
-
-fn post(target: &str, kind: &str, body: &str) -> Vec<u8> {
-    let length = body.len();
-    format!(
-        "POST {target} HTTP/1.1\r\nhost: gate\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}"
-    )
-    .into_bytes()
-}
+use support::{Emulator, Gate, Portal, exchange, post};
 
 fn json_post(target: &str, body: &Value) -> Vec<u8> {
     post(target, "application/json", &body.to_string())
@@ -372,4 +364,16 @@ fn large_bodies_wait_in_a_file_and_arrive_as_they_came() {
         portal.take()[0].body == expected.as_bytes(),
         "what is left is unchanged"
     );
+}
+
+#[test]
+fn a_large_body_stays_in_memory_where_there_is_no_place_for_a_file() {
+    let portal = Portal::start();
+    let gate = narrow(&portal);
+    // The journal's own file is open; no other can be made.
+    std::fs::remove_dir_all(gate.state_dir()).unwrap();
+    let body = json!({"auth": "T", "fields": {"FILE": "x".repeat(2 << 20)}}).to_string();
+    let request = post("/rest/crm.deal.add", "application/json", &body);
+    assert_eq!(exchange(&gate.address, &request).unwrap().status, 200);
+    assert!(portal.take()[0].body == body.as_bytes(), "unchanged");
 }

@@ -104,6 +104,8 @@ pub(super) struct Held {
     bytes: u64,
     file: Option<Arc<File>>,
     stored: u64,
+    /// The file could not be made or written.
+    fileless: bool,
     room: Room,
 }
 
@@ -119,15 +121,13 @@ impl Held {
             bytes: 0,
             file: None,
             stored: 0,
+            fileless: false,
             room,
         }
     }
 
     /// Keeps a piece; false if there was no room for it, though it is kept all the same.
-    ///
-    /// # Errors
-    /// What was read is lost: the file could not be made or written.
-    pub(super) async fn push(&mut self, piece: &Bytes) -> io::Result<bool> {
+    pub(super) async fn push(&mut self, piece: &Bytes) -> bool {
         self.bytes = self.bytes.saturating_add(as_u64(piece.len()));
         if self.bytes > IN_MEMORY {
             return self.store(piece).await;
@@ -135,7 +135,7 @@ impl Held {
         if self.segments.is_empty() || piece.len() >= BLOCK {
             self.end_block();
             self.segments.push_back(Segment::Memory(piece.clone()));
-            return Ok(self.room.take(piece.len().max(BLOCK)));
+            return self.room.take(piece.len().max(BLOCK));
         }
         let mut fits = true;
         if self.block.capacity() - self.block.len() < piece.len() {
@@ -144,7 +144,7 @@ impl Held {
             fits = self.room.take(BLOCK);
         }
         self.block.extend_from_slice(piece);
-        Ok(fits)
+        fits
     }
 
     /// How many bytes were read.
@@ -153,52 +153,54 @@ impl Held {
     }
 
     /// The body.
-    ///
-    /// # Errors
-    /// What was read is lost: the file could not be written.
-    pub(super) async fn into_body(mut self) -> io::Result<CallBody> {
-        if self.file.is_some() {
-            self.write_block().await?;
-        }
+    pub(super) async fn into_body(mut self) -> CallBody {
+        self.write_block().await;
         self.end_block();
-        Ok(CallBody::held(
-            self.segments,
-            self.bytes,
-            self.file,
-            self.room,
-        ))
+        CallBody::held(self.segments, self.bytes, self.file, self.room)
     }
 
     /// Keeps a piece in the file. Writing may wait for a disk: that is no work for the core's own thread.
-    async fn store(&mut self, piece: &Bytes) -> io::Result<bool> {
+    async fn store(&mut self, piece: &Bytes) -> bool {
         let fits = self.room.take(piece.len());
-        if self.file.is_none() {
+        if self.file.is_none() && !self.fileless {
             self.end_block();
             let dir = Arc::clone(&self.room.budget.dir);
-            let file = spawn_blocking(move || tempfile::tempfile_in(dir)).await??;
-            self.file = Some(Arc::new(file));
+            match flat(spawn_blocking(move || tempfile::tempfile_in(dir)).await) {
+                Ok(file) => self.file = Some(Arc::new(file)),
+                Err(error) => self.give_up_file(&error),
+            }
         }
         self.block.extend_from_slice(piece);
         if self.block.len() >= AT_ONCE {
-            self.write_block().await?;
+            self.write_block().await;
+            self.end_block();
         }
-        Ok(fits)
+        fits
     }
 
-    async fn write_block(&mut self) -> io::Result<()> {
-        let (Some(file), false) = (&self.file, self.block.is_empty()) else {
-            return Ok(());
+    async fn write_block(&mut self) {
+        let (Some(file), false, false) = (&self.file, self.fileless, self.block.is_empty()) else {
+            return;
         };
         let (file, at) = (Arc::clone(file), self.stored);
         let block = std::mem::take(&mut self.block).freeze();
-        let end = at + as_u64(block.len());
-        spawn_blocking(move || file.write_all_at(&block, at)).await??;
+        let (end, written) = (at + as_u64(block.len()), block.clone());
+        let write = spawn_blocking(move || file.write_all_at(&written, at));
+        if let Err(error) = flat(write.await) {
+            self.segments.push_back(Segment::Memory(block));
+            return self.give_up_file(&error);
+        }
         self.stored = end;
         match self.segments.back_mut() {
             Some(Segment::Stored(range)) => range.end = end,
             _ => self.segments.push_back(Segment::Stored(at..end)),
         }
-        Ok(())
+    }
+
+    /// Without a file the rest of the body stays in memory, for which its room was taken all the same.
+    fn give_up_file(&mut self, error: &io::Error) {
+        tracing::warn!(%error, "a body cannot wait in a file and stays in memory");
+        self.fileless = true;
     }
 
     fn end_block(&mut self) {
@@ -209,15 +211,20 @@ impl Held {
     }
 }
 
+/// What a task on another thread came to; one that was cut off has failed.
+fn flat<T>(done: Result<io::Result<T>, tokio::task::JoinError>) -> io::Result<T> {
+    done.unwrap_or_else(|error| Err(error.into()))
+}
+
 /// The next bytes of a stored segment, of which no more than a little are read at a time.
 pub(super) async fn read_stored(file: Arc<File>, at: u64, bytes: u64) -> io::Result<Bytes> {
     let length = usize::try_from(bytes).unwrap_or(usize::MAX).min(AT_ONCE);
-    spawn_blocking(move || {
+    let read = spawn_blocking(move || {
         let mut buffer = vec![0; length];
         file.read_exact_at(&mut buffer, at)?;
         Ok(Bytes::from(buffer))
-    })
-    .await?
+    });
+    flat(read.await)
 }
 
 pub(super) fn as_u64(length: usize) -> u64 {

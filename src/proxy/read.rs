@@ -24,8 +24,6 @@ pub(super) enum Unread {
     Broken,
     /// It did not go on in time.
     Timeout,
-    /// There was no place to keep it.
-    Lost,
 }
 
 const OVER_CAP: Fault = Fault {
@@ -87,7 +85,7 @@ async fn inspect(
     let until = Instant::now() + limits.body_total;
     let mut whole = true;
     while let Some(piece) = next_piece(&mut body, limits, until).await? {
-        let fits = held.push(&piece).await.map_err(lost)?;
+        let fits = held.push(&piece).await;
         if held.bytes() > limits.inspected_body {
             reader.note(OVER_CAP);
         } else if !fits {
@@ -100,18 +98,8 @@ async fn inspect(
             break;
         }
     }
-    let held = held.into_body().await.map_err(lost)?;
+    let held = held.into_body().await;
     Ok(if whole { held } else { held.with_rest(body) })
-}
-
-/// What was read of the body is lost, so it can neither be judged nor forwarded.
-#[expect(clippy::needless_pass_by_value, reason = "it maps an error")]
-fn lost(error: std::io::Error) -> Unread {
-    tracing::warn!(
-        %error,
-        "a body could not be kept"
-    );
-    Unread::Lost
 }
 
 /// The next piece of a body; trailers are passed over.

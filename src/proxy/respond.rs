@@ -192,14 +192,12 @@ pub(super) fn unread(
     let detail = match unread {
         Unread::Broken => "the body's framing is broken, or the app went away within it",
         Unread::Timeout => "the body did not go on in time",
-        Unread::Lost => "there is no place to keep the body while it is judged",
     };
-    let reason = match unread {
-        Unread::Broken | Unread::Timeout => Reason::AmbiguousFraming,
-        Unread::Lost => Reason::Overloaded,
+    reject(core, gate, connection, arrival, detail);
+    let fault = Fault {
+        reason: Reason::AmbiguousFraming,
+        detail,
     };
-    reject(core, gate, connection, arrival, reason, detail);
-    let fault = Fault { reason, detail };
     let refusal = Refusal {
         reason: fault.reason,
         fault: Some(fault),
@@ -215,7 +213,6 @@ pub(super) fn unread(
     *response.status_mut() = match unread {
         Unread::Timeout => StatusCode::REQUEST_TIMEOUT,
         Unread::Broken => StatusCode::BAD_REQUEST,
-        Unread::Lost => StatusCode::SERVICE_UNAVAILABLE,
     };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -231,9 +228,9 @@ pub(super) fn reject(
     gate: &Gate,
     connection: &Connection,
     arrival: Arrival,
-    reason: Reason,
     detail: &str,
 ) {
+    let reason = Reason::AmbiguousFraming;
     core.metrics.rejected(&gate.name, reason);
     let record = RejectionRecord {
         time: arrival.time,

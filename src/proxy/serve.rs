@@ -62,7 +62,6 @@ pub async fn serve<S>(
             gate,
             &connection,
             Arrival::now(),
-            crate::model::Reason::AmbiguousFraming,
             "the request is not HTTP/1.1 that can be read",
         );
     }
