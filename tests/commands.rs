@@ -229,6 +229,13 @@ fn set_ups_that_cannot_work_are_refused() {
             "is a gate of this configuration",
         ),
         (
+            (
+                "upstream = \"https://portal.bitrix24.com\"",
+                "upstream = \"https://portal.bitrix24.com\"\nauthorization_server = \"http://127.0.0.1:9404\"",
+            ),
+            "the authorization_server http://127.0.0.1:9404 is a gate of this configuration",
+        ),
+        (
             ("https://portal.bitrix24.com", "http://portal.example"),
             "tokens would travel in the clear",
         ),

@@ -32,6 +32,7 @@ struct GateAnswer {
     listen: String,
     tls: bool,
     upstream: String,
+    authorization_server: String,
     mode: &'static str,
     guarantee: &'static str,
     grants: usize,
@@ -54,7 +55,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
             answer.listen,
             tls_word(answer.tls)
         ));
-        say(&format!("  upstream   {}", answer.upstream));
+        say(&format!(
+            "  upstream   {}, tokens by {}",
+            answer.upstream, answer.authorization_server
+        ));
         say(&format!(
             "  mode       {}, journal {}",
             answer.mode, answer.guarantee
@@ -135,6 +139,7 @@ fn describe(gate: &GateConfig) -> GateAnswer {
         listen: gate.listen.to_string(),
         tls: gate.tls.is_some(),
         upstream: gate.upstream.url.clone(),
+        authorization_server: gate.authorization_server.url.clone(),
         mode: gate.rules.settings.mode.as_str(),
         guarantee: gate.guarantee.as_str(),
         grants: gate.grants.len(),

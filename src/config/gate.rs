@@ -194,15 +194,21 @@ pub(super) fn check_together(
                 "give each listener its own port",
             );
         }
-        let upstream = &gate.upstream.settings;
-        if gates.iter().any(|other| leads_to(upstream, other.listen)) {
-            section.problem(
-                format!(
-                    "the upstream {} is a gate of this configuration",
-                    gate.upstream.url
-                ),
-                "calls would go round in a circle; `upstream` is the portal's own address",
-            );
+        for (name, place) in [
+            ("upstream", &gate.upstream),
+            ("authorization_server", &gate.authorization_server),
+        ] {
+            let leads_here = |other: &GateConfig| leads_to(&place.settings, other.listen);
+            // Where nothing is said, a rehearsal's upstream is both.
+            let said = name == "upstream" || place.url != gate.upstream.url;
+            if said && gates.iter().any(leads_here) {
+                section.problem(
+                    format!("the {name} {} is a gate of this configuration", place.url),
+                    format!(
+                        "calls would go round in a circle; `{name}` is the vendor's own address"
+                    ),
+                );
+            }
         }
     }
 }
