@@ -57,6 +57,81 @@ fn assert_clean(what: &str, text: &str) {
     }
 }
 
+/// A secret in every place of batches, forms, signed calls and token traffic.
+fn whole_dialect(token: &str) -> Vec<Vec<u8>> {
+    let json = |target: &str, body: String| support::post(target, "application/json", &body);
+    let form = "application/x-www-form-urlencoded";
+    let parts = |name: &str| {
+        let part = format!(
+            "--X\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{token}\r\n--X--"
+        );
+        support::post(
+            "/rest/disk.folder.uploadfile",
+            "multipart/form-data; boundary=X",
+            &part,
+        )
+    };
+    let batch = |command: String| {
+        json(
+            "/rest/batch",
+            format!(
+                "{{\"cmd\":[\"{command}\",\"crm.lead.get\",\"user.get\"],\"auth\":\"{token}\"}}"
+            ),
+        )
+    };
+    vec![
+        batch(format!("crm.lead.get?x={token}")),
+        batch(format!("crm.lead.get?auth={token}")),
+        batch(format!("crm.lead.get?token={token}|{token}|{token}")),
+        batch(format!("crm.lead.get?x=$result[{token}]")),
+        batch(format!("crm.lead.get?{token}=1")),
+        batch(format!("crm.lead.get#{token}")),
+        batch(format!(
+            "event.bind?event=ONCRMDEALADD&handler=https://{token}@app.example/{token}?{token}"
+        )),
+        batch(format!("event.bind?event={token}&handler={token}")),
+        json(
+            "/rest/api/batch",
+            format!(
+                "{{\"0\":{{\"method\":\"tasks.task.get\",\"query\":{{\"x\":\"{token}\"}}}},\"auth\":\"{token}\"}}"
+            ),
+        ),
+        json(
+            "/rest/api/tasks.task.get",
+            format!("{{\"select\":[\"a.{token}\"],\"auth\":\"{token}\"}}"),
+        ),
+        json(
+            "/rest/userfieldconfig.list",
+            format!("{{\"moduleId\":\"{token}\",\"auth\":\"{token}\"}}"),
+        ),
+        json(
+            "/rest/crm.deal.add",
+            format!(
+                "{{\"file\":\"{}\",\"auth\":\"{token}\"}}",
+                "x".repeat(300_000)
+            ),
+        ),
+        parts("auth"),
+        parts("x"),
+        parts("SEF_APPLICATION_CUR_PAGE_URL"),
+        support::post(
+            &format!("/rest/upload.json?auth={token}&token=crm%7C{token}%7C{token}"),
+            "multipart/form-data; boundary=X",
+            &format!("--X\r\n{token}"),
+        ),
+        support::post(
+            "/oauth/token/",
+            form,
+            &format!("grant_type=refresh_token&refresh_token={token}&client_secret={token}"),
+        ),
+        support::post(
+            &format!("/oauth/token?code={token}&client_secret={token}"),
+            form,
+            &format!("auth={token}"),
+        ),
+    ]
+}
+
 #[test]
 fn planted_secrets_appear_nowhere() {
     let portal = Portal::start();
@@ -118,6 +193,15 @@ fn planted_secrets_appear_nowhere() {
                     if let Some(answer) = client.answer() {
                         answers += &format!("{:?} {}\n", answer.headers, answer.text());
                     }
+                }
+            }
+        }
+        for token in [TOKEN, UNKNOWN, ENV] {
+            for request in whole_dialect(token) {
+                let mut client = Client::connect(&gate.address);
+                client.send(&request);
+                if let Some(answer) = client.answer() {
+                    answers += &format!("{:?} {}\n", answer.headers, answer.text());
                 }
             }
         }
