@@ -53,6 +53,12 @@ pub(super) struct Values {
     pub(super) handler: Value,
 }
 
+impl Values {
+    pub(super) const fn are_absent(&self) -> bool {
+        self.choice.is_absent() && self.signed.is_absent() && self.handler.is_absent()
+    }
+}
+
 /// The operation with this name, as it was called.
 pub(super) fn asked<'c>(
     catalogue: &'c Catalogue,

@@ -112,22 +112,23 @@ impl<'c> CommandReader<'c> {
         let read = self.read();
         self.name.clear();
         self.in_query = false;
-        self.scanner = FormScanner::default();
-        self.query = Query {
-            decoded: std::mem::take(&mut self.query.decoded),
-            ..Query::default()
-        };
+        self.scanner.restart();
+        self.query.restart();
         self.fault = None;
         read
     }
 
     fn read(&mut self) -> Result<CommandRead<'c>, Fault> {
-        let references = std::mem::take(&mut self.references).finish();
-        let name = std::str::from_utf8(&self.name).unwrap_or_default();
+        let references = self.references.finish();
         if let Some(fault) = self.fault.or(self.query.fault) {
             return Err(fault);
         }
-        if !is_method(name) || has_suffix(name) {
+        let name = match self.operation {
+            Some(operation) => &operation.name,
+            None => std::str::from_utf8(&self.name).unwrap_or_default(),
+        };
+        // What the catalogue has is a method's name.
+        if self.operation.is_none() && (!is_method(name) || has_suffix(name)) {
             return Err(COMMAND);
         }
         let refers = !references.is_empty();
@@ -167,7 +168,7 @@ impl<'c> CommandReader<'c> {
 
 /// A suffix is the name's own within a batch, and no name ends so.
 fn has_suffix(name: &str) -> bool {
-    let last = name.rsplit('.').next().unwrap_or_default();
+    let last = name.rsplit_once('.').map_or(name, |(_, last)| last);
     last.eq_ignore_ascii_case("json") || last.eq_ignore_ascii_case("xml")
 }
 
@@ -185,6 +186,8 @@ struct Query {
 }
 
 impl Pairs for Query {
+    const MAY_HOLD_NUL: bool = false;
+
     fn name(&mut self, raw: &[u8], _at: u64) -> bool {
         self.pairs = self.pairs.saturating_add(1);
         if is_plainly_other(raw, self.watch) {
@@ -242,12 +245,22 @@ impl Pairs for Query {
         self.fault = Some(COMMAND_PARAMETER);
     }
 
-    fn nul(&mut self) {
-        self.fault = Some(COMMAND);
-    }
+    fn nul(&mut self) {}
 }
 
 impl Query {
+    /// As new, with room for the next query.
+    fn restart(&mut self) {
+        self.watch = Watch::default();
+        if !self.values.are_absent() {
+            self.values = Values::default();
+        }
+        self.decoder = Decoder::default();
+        self.current = None;
+        self.pairs = 0;
+        self.fault = None;
+    }
+
     fn found(&mut self, parameter: Parameter, value: Option<Vec<u8>>) {
         match parameter {
             Parameter::Choice if self.watch.choice == Some(Choice::Hcm) => {

@@ -68,8 +68,18 @@ pub(super) struct Commands<'c> {
     pub(super) frame: Option<(bool, Range<u64>)>,
     next_number: Option<u32>,
     uncountable: bool,
-    /// The command at hand: key, beginning, and its name where the key was counted.
-    open: Option<(Box<str>, u64, Option<Range<u64>>)>,
+    /// The command at hand.
+    open: Option<Open>,
+}
+
+/// A command whose end has not come.
+#[derive(Debug)]
+struct Open {
+    key: Box<str>,
+    hash: u64,
+    begins: u64,
+    /// Where its name stands, if its key was counted.
+    uncounted: Option<Range<u64>>,
 }
 
 impl<'c> Commands<'c> {
@@ -84,8 +94,9 @@ impl<'c> Commands<'c> {
         }
         self.spelling = Some((spelling, place.location));
         if self.members.is_empty() {
-            self.members.reserve(16);
-            self.references.reserve(16);
+            self.members.reserve(MOST);
+            self.references.reserve(MOST);
+            self.by_key.reserve(MOST, |_| 0);
         }
         if self.members.len() == MOST {
             return Err(TOO_LONG);
@@ -102,31 +113,36 @@ impl<'c> Commands<'c> {
         if key.len() > super::name::LONGEST_KEY || key.bytes().any(|b| b.is_ascii_control()) {
             return Err(KEY);
         }
-        if self.position(key.as_bytes()).is_some() {
+        let hash = hash(key.as_bytes());
+        if self.position(hash, key.as_bytes()).is_some() {
             return Err(TWICE);
         }
         self.count(&key);
-        self.open = Some((key, place.begins, counted.then_some(place.name)));
+        self.open = Some(Open {
+            key,
+            hash,
+            begins: place.begins,
+            uncounted: counted.then_some(place.name),
+        });
         Ok(())
     }
 
     /// The command at hand has ended.
     pub(super) fn end(&mut self, command: CommandRead<'c>, at: u64) {
-        let Some((key, begins, uncounted)) = self.open.take() else {
+        let Some(open) = self.open.take() else {
             return;
         };
         self.members.push(Member {
-            key,
+            key: open.key,
             asked: command.asked,
             refers: Vec::new(),
-            at: begins..at,
-            uncounted,
+            at: open.begins..at,
+            uncounted: open.uncounted,
         });
         let (members, position) = (&self.members, self.members.len() - 1);
         if let Ok(position) = u16::try_from(position) {
             let rehash = |at: &u16| key_at(members, *at).map_or(0, hash);
-            let hash = rehash(&position);
-            self.by_key.insert_unique(hash, position, rehash);
+            self.by_key.insert_unique(open.hash, position, rehash);
         }
         self.references.push(command.references);
         self.handlers.extend(command.handler);
@@ -182,7 +198,9 @@ impl<'c> Commands<'c> {
             let refers = if references.any {
                 (0..count).collect()
             } else {
-                let found = references.keys().filter_map(|key| self.position(key));
+                let found = references
+                    .keys()
+                    .filter_map(|key| self.position(hash(key), key));
                 found.collect()
             };
             if let Some(member) = self.members.get_mut(position) {
@@ -197,9 +215,9 @@ impl<'c> Commands<'c> {
     }
 
     /// The position of the command with this key.
-    fn position(&self, key: &[u8]) -> Option<u16> {
+    fn position(&self, hash: u64, key: &[u8]) -> Option<u16> {
         let is_it = |at: &u16| key_at(&self.members, *at) == Some(key);
-        self.by_key.find(hash(key), is_it).copied()
+        self.by_key.find(hash, is_it).copied()
     }
 
     /// Keeps count as PHP does: a key that is a whole number moves the next one.

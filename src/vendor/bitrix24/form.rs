@@ -10,6 +10,9 @@ const LONGEST_NAME: usize = 8 * 1024;
 
 /// Is told of the pairs of a form, in order.
 pub(super) trait Pairs {
+    /// False where whoever feeds the scanner has refused NUL bytes before.
+    const MAY_HOLD_NUL: bool = true;
+
     /// A name, still percent-encoded, which begins at `at`; true if the value is wanted.
     fn name(&mut self, raw: &[u8], at: u64) -> bool;
     /// The next piece of a wanted value, still percent-encoded.
@@ -44,8 +47,8 @@ enum State {
 
 impl FormScanner {
     /// Scans the next bytes, in order.
-    pub(super) fn feed(&mut self, bytes: &[u8], pairs: &mut impl Pairs) {
-        if memchr::memchr(0, bytes).is_some() {
+    pub(super) fn feed<P: Pairs>(&mut self, bytes: &[u8], pairs: &mut P) {
+        if P::MAY_HOLD_NUL && memchr::memchr(0, bytes).is_some() {
             pairs.nul();
         }
         let mut rest = bytes;
@@ -85,6 +88,14 @@ impl FormScanner {
             self.end_name(&[], pairs);
         }
         self.end_pair(pairs);
+    }
+
+    /// As new, with room for the next form.
+    pub(super) fn restart(&mut self) {
+        self.state = State::Name;
+        self.carry.zeroize();
+        self.begun = 0;
+        self.position = 0;
     }
 
     fn end_name(&mut self, piece: &[u8], pairs: &mut impl Pairs) {

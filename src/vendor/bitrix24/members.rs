@@ -275,11 +275,10 @@ impl Gather<'_, '_> {
             self.note(NO_TEXT);
             return false;
         }
-        let key = if array {
-            self.commands.get().len().to_string().into_bytes()
-        } else {
-            std::mem::take(&mut self.inside.get().key)
-        };
+        let mut key = std::mem::take(&mut self.inside.get().key);
+        if array {
+            key = self.commands.get().len().to_string().into_bytes();
+        }
         let begins = if array {
             at
         } else {
@@ -290,7 +289,9 @@ impl Gather<'_, '_> {
             begins,
             name: at..at,
         };
-        match self.commands.get().begin(&key, b"cmd", place) {
+        let begun = self.commands.get().begin(&key, b"cmd", place);
+        self.inside.get().key = key;
+        match begun {
             Ok(()) => {
                 self.begin_command();
                 true

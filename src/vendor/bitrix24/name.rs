@@ -115,16 +115,21 @@ pub(super) fn named(name: &[u8], watch: Watch) -> Option<Parameter> {
     }
 }
 
-/// The letters with which names begin that decide for every operation.
-const FIRST_LETTERS: &[u8] = b"acmltsS";
-
-/// True if a name that is still percent-encoded cannot be one that decides: a letter or digit at the beginning is the
-/// name's own in every reading.
+/// True if a name that is still percent-encoded cannot be one that decides for every operation: letters and digits at
+/// the beginning are the name's own in every reading.
 pub(super) fn is_plainly_other(raw: &[u8], watch: Watch) -> bool {
-    watch == Watch::default()
-        && raw
-            .first()
-            .is_some_and(|first| first.is_ascii_alphanumeric() && !FIRST_LETTERS.contains(first))
+    let own = |first: &[u8]| first.iter().all(u8::is_ascii_alphanumeric);
+    if watch != Watch::default() {
+        return false;
+    }
+    match raw {
+        [a, b, c, ..] if own(&[*a, *b, *c]) => !matches!(
+            &[*a, *b, *c],
+            b"aut" | b"acc" | b"apl" | b"ses" | b"cal" | b"met" | b"SEF" | b"tok" | b"liv"
+        ),
+        [a, ..] if own(&[*a]) => !matches!(a, b'a' | b'c' | b'm' | b'l' | b't' | b's' | b'S'),
+        _ => false,
+    }
 }
 
 /// What the name is, where its base can be told without decoding it: letters, digits and `_`, then nothing or an index.
@@ -140,7 +145,7 @@ fn classify_plain(raw: &[u8], watch: Watch) -> Option<Classified<'static>> {
     let indexed =
         (index.starts_with(b"[") || index.starts_with(b"%5B") || index.starts_with(b"%5b"))
             && (index.ends_with(b"]") || index.ends_with(b"%5D") || index.ends_with(b"%5d"))
-            && memchr::memmem::find(index, b"%0").is_none();
+            && !index.windows(2).any(|two| two == b"%0");
     let told = !watch.items && !is_deep(watch);
     (indexed && told && !base.is_empty() && named(base, watch).is_none())
         .then_some(Classified::Other)
@@ -264,6 +269,40 @@ mod tests {
         commands: true,
         ..NOTHING
     };
+
+    #[test]
+    fn no_name_that_decides_is_plainly_another() {
+        for name in [
+            "auth",
+            "access_token",
+            "aplogin",
+            "ap",
+            "ap[x]",
+            "ap.x",
+            "sessid",
+            "call_auth_id",
+            "method",
+            "SEF_APPLICATION_CUR_PAGE_URL",
+            "token",
+            "livechat_hash",
+        ] {
+            let decides = !matches!(classify(name.as_bytes(), NOTHING), Classified::Other);
+            assert!(decides || name == "ap.x", "{name}");
+            assert!(!is_plainly_other(name.as_bytes(), NOTHING), "{name}");
+            for at in 0..name.len() {
+                let encoded = format!(
+                    "{}%{:02x}{}",
+                    &name[..at],
+                    name.as_bytes()[at],
+                    &name[at + 1..]
+                );
+                assert!(!is_plainly_other(encoded.as_bytes(), NOTHING), "{encoded}");
+            }
+        }
+        for name in ["select[0]", "start", "filter", "order[ID]", "apart"] {
+            assert!(is_plainly_other(name.as_bytes(), NOTHING), "{name}");
+        }
+    }
 
     #[test]
     fn no_name_that_decides_begins_with_another_letter() {

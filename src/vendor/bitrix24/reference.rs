@@ -112,12 +112,14 @@ impl ReferenceScanner {
         }
     }
 
-    /// What was found.
-    pub(super) fn finish(mut self) -> References {
+    /// What was found; the scanner is as new.
+    pub(super) fn finish(&mut self) -> References {
         // A key without its end: how the portal reads it is not known.
         self.found.any |= self.state == State::Key;
         self.end_name();
-        self.found
+        self.state = State::Outside;
+        self.escape = Escape::None;
+        std::mem::take(&mut self.found)
     }
 
     /// A name without a key stands for all answers.
