@@ -4,6 +4,9 @@
 //! vendor's name.
 
 pub mod bitrix24;
+mod decode;
+mod field;
+mod json;
 
 use std::ops::Range;
 

@@ -6,24 +6,18 @@
 mod choice;
 mod command;
 mod commands;
-mod decode;
-mod field;
 mod form;
 mod gather;
-mod json;
 mod lazy;
 mod members;
 mod multipart;
 mod name;
-mod number;
-mod plain;
 mod read;
 mod reference;
 mod refusal;
 mod split;
 mod target;
 mod upload;
-mod utf8;
 mod value;
 
 pub use read::Reader;

@@ -1,7 +1,6 @@
 //! One command of a v2 batch: `method?query`, read as the portal's URL parser would, or refused.
 
 use super::choice::{self, Values};
-use super::decode::Decoder;
 use super::form::{CERTAIN_PAIRS, FormScanner, Pairs};
 use super::name::{Choice, Classified, Parameter, Watch, classify_encoded, is_plainly_other};
 use super::reference::{ReferenceScanner, References};
@@ -9,6 +8,7 @@ use super::target::is_method;
 use super::value::Collector;
 use crate::catalogue::Catalogue;
 use crate::model::{ApiVersion, Asked, Fault, OPERATION_NAME_CAP, Operation, Reason, cap_name};
+use crate::vendor::decode::Decoder;
 
 /// What a command says.
 #[derive(Debug)]

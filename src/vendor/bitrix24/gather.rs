@@ -6,7 +6,6 @@ use std::borrow::Cow;
 use super::choice::{Values, handler_host};
 use super::command::CommandReader;
 use super::commands::Commands;
-use super::decode::Decoder;
 use super::form::{CERTAIN_PAIRS, Pairs};
 use super::lazy::Lazy;
 use super::members::Inside;
@@ -17,6 +16,7 @@ use super::name::{
 use super::value::{Collector, Value, is_true, is_true_number, present};
 use crate::catalogue::Catalogue;
 use crate::model::{Credential, CredentialKind, CredentialRead, Fault, Location, Reason, Secret};
+use crate::vendor::decode::Decoder;
 
 const TWO_CREDENTIALS: Fault = Fault {
     reason: Reason::AmbiguousCredential,

@@ -6,12 +6,12 @@ use super::choice;
 use super::command::CommandRead;
 use super::commands::{DISGUISED, NO_LIST, NO_TEXT, Place};
 use super::gather::{Current, FOREIGN_CREDENTIAL, Gather, ROUTING, UNCLEAR_CREDENTIAL};
-use super::json::{Kind, LONGEST_NAME, Members};
 use super::name::{Choice, Parameter, named};
 use super::reference::References;
 use super::target::is_method;
 use super::value::present;
 use crate::model::{ApiVersion, Asked, CredentialKind, Fault, Location, Reason, cap_name};
+use crate::vendor::json::{Kind, LONGEST_NAME, Members};
 
 const ITEM: Fault = Fault {
     reason: Reason::AmbiguousOperation,

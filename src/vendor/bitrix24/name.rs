@@ -1,7 +1,7 @@
 //! Names that decide: from which parameters the portal takes a credential, a route, commands or a choice, and how PHP
 //! reads a parameter's name.
 
-use super::decode::decode;
+use crate::vendor::decode::decode;
 
 /// A parameter that decides what a request does or for whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

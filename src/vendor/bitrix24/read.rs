@@ -5,10 +5,8 @@ use std::borrow::Cow;
 use http::{Method, header};
 
 use super::choice::{self, is_batch, is_signed, watch_for};
-use super::field::{MediaType, bearer, media_type};
 use super::form::FormScanner;
 use super::gather::{FOREIGN_CREDENTIAL, Gather, UNCLEAR_CREDENTIAL};
-use super::json::JsonScanner;
 use super::multipart::MultipartScanner;
 use super::target::{self, Path, Target};
 use super::upload::Watch;
@@ -18,6 +16,8 @@ use crate::model::{
     Location, Reason, cap_name,
 };
 use crate::vendor::Head;
+use crate::vendor::field::{MediaType, bearer, media_type};
+use crate::vendor::json::JsonScanner;
 
 /// The verb is none that the portal offers; answered with 405.
 pub(super) const VERB_NOT_OFFERED: Fault = Fault {

@@ -1,7 +1,7 @@
 //! References within a batch: `$result[key][field]` and its like, which the portal replaces by earlier answers.
 
-use super::decode::hex;
 use super::name::LONGEST_KEY;
+use crate::vendor::decode::hex;
 
 /// What a command refers to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

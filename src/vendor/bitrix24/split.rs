@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::json::{JsonScanner, Kind, Members};
 use super::refusal::member_error;
 use crate::clock::Timestamp;
 use crate::model::{Asked, Batch, Layout, Verdict};
+use crate::vendor::json::{JsonScanner, Kind, Members};
 use crate::vendor::{Edit, NativeAnswer};
 
 /// The longest `result_error` that is put together anew, in bytes.

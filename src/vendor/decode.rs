@@ -1,7 +1,7 @@
 //! Percent-decoding as PHP's `urldecode` does it: `+` is a blank, a `%` without two hex digits stands for itself.
 
 /// The value of a hex digit.
-pub(super) const fn hex(digit: u8) -> Option<u8> {
+pub(in crate::vendor) const fn hex(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),
@@ -11,7 +11,7 @@ pub(super) const fn hex(digit: u8) -> Option<u8> {
 }
 
 /// Appends the decoded text to `out`.
-pub(super) fn decode(raw: &[u8], out: &mut Vec<u8>) {
+pub(in crate::vendor) fn decode(raw: &[u8], out: &mut Vec<u8>) {
     let mut decoder = Decoder::default();
     decoder.feed(raw, out);
     decoder.finish(out);
@@ -19,7 +19,7 @@ pub(super) fn decode(raw: &[u8], out: &mut Vec<u8>) {
 
 /// Decodes text that comes in pieces of any size.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Decoder {
+pub(in crate::vendor) struct Decoder {
     /// A `%`, and perhaps a digit, whose rest has not come yet.
     open: Open,
 }
@@ -34,7 +34,7 @@ enum Open {
 
 impl Decoder {
     /// Appends what the next bytes decode to.
-    pub(super) fn feed(&mut self, mut raw: &[u8], out: &mut Vec<u8>) {
+    pub(in crate::vendor) fn feed(&mut self, mut raw: &[u8], out: &mut Vec<u8>) {
         while let Some((&byte, after)) = raw.split_first() {
             match (self.open, byte) {
                 (Open::Nothing, b'%') => self.open = Open::Percent,
@@ -63,7 +63,7 @@ impl Decoder {
     }
 
     /// Ends the text: an escape without its end stands for itself.
-    pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
+    pub(in crate::vendor) fn finish(&mut self, out: &mut Vec<u8>) {
         match std::mem::take(&mut self.open) {
             Open::Nothing => {}
             Open::Percent => out.push(b'%'),

@@ -3,14 +3,14 @@
 use http::{HeaderMap, header};
 
 /// The token of `Bearer TOKEN`; the scheme in any case (RFC 9110 section 11.1), one blank.
-pub(super) fn bearer(value: &[u8]) -> Option<&[u8]> {
+pub(in crate::vendor) fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked(7)?;
     let fits = !token.is_empty() && token.iter().all(|b| b.is_ascii_graphic() && *b != b',');
     (scheme.eq_ignore_ascii_case(b"bearer ") && fits).then_some(token)
 }
 
 /// Media types that are read, or recognised.
-pub(super) enum MediaType<'h> {
+pub(in crate::vendor) enum MediaType<'h> {
     Json,
     Form,
     /// With the parameters behind its name.
@@ -21,7 +21,7 @@ pub(super) enum MediaType<'h> {
 ///
 /// The portal takes JSON for JSON only under exactly this name, cut at `;`; PHP folds the case of forms and cuts at
 /// `;`, `,` and blanks. Whatever is neither is read as a query string, whatever its type says.
-pub(super) fn media_type(headers: &HeaderMap) -> Option<MediaType<'_>> {
+pub(in crate::vendor) fn media_type(headers: &HeaderMap) -> Option<MediaType<'_>> {
     let mut values = headers.get_all(header::CONTENT_TYPE).into_iter();
     let value = values.next()?.as_bytes();
     if values.next().is_some() {

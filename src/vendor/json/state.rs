@@ -1,6 +1,6 @@
 //! Where within a JSON text a scanner stands.
 
-use crate::vendor::bitrix24::number::Number;
+use super::number::Number;
 
 /// What comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,15 +4,18 @@
 //! here 64, beyond which nothing is guessed) and for repeated members, where the last counts: whoever listens to the
 //! scanner refuses those that decide.
 
+mod number;
+mod plain;
 mod state;
+mod utf8;
 
 use std::fmt;
 
 use super::decode::hex;
-use super::number::Number;
-use super::plain::plain_text;
-use super::utf8::Utf8Check;
+use number::Number;
+use plain::plain_text;
 use state::State;
+use utf8::Utf8Check;
 
 /// The deepest nesting of a request that is read.
 const DEPTH: u32 = 64;
@@ -21,11 +24,11 @@ const DEPTH: u32 = 64;
 const DEEPEST: u32 = 512;
 
 /// How much of a member's name is kept: longer than every name and key that decides.
-pub(super) const LONGEST_NAME: usize = 192;
+pub(in crate::vendor) const LONGEST_NAME: usize = 192;
 
 /// What a value is, by its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::vendor) enum Kind {
     Object,
     Array,
     Text,
@@ -36,7 +39,7 @@ pub(super) enum Kind {
 }
 
 /// Is told of the members of a text, in order. The root has depth 0, what stands in it depth 1.
-pub(super) trait Members {
+pub(in crate::vendor) trait Members {
     /// A member's name, unescaped and cut to [`LONGEST_NAME`] bytes; its quote stands at `at`.
     fn name(&mut self, depth: u32, name: &[u8], at: u64);
     /// A value begins at `at`. For a container: true if what is in it is to be told. For anything else: true if its text
@@ -50,10 +53,10 @@ pub(super) trait Members {
 
 /// The text is not strict JSON, or deeper than is read.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
-pub(super) struct Malformed;
+pub(in crate::vendor) struct Malformed;
 
 /// Scans one JSON text.
-pub(super) struct JsonScanner {
+pub(in crate::vendor) struct JsonScanner {
     state: State,
     depth: u32,
     deepest: u32,
@@ -74,12 +77,12 @@ pub(super) struct JsonScanner {
 
 impl JsonScanner {
     /// A scanner of requests.
-    pub(super) fn new() -> Self {
+    pub(in crate::vendor) fn new() -> Self {
         Self::as_deep_as(DEPTH)
     }
 
     /// A scanner of answers, which may be as deep as PHP writes them.
-    pub(super) fn of_answers() -> Self {
+    pub(in crate::vendor) fn of_answers() -> Self {
         Self::as_deep_as(DEEPEST - 1)
     }
 
@@ -100,7 +103,7 @@ impl JsonScanner {
     }
 
     /// Scans the next bytes, in order.
-    pub(super) fn feed(
+    pub(in crate::vendor) fn feed(
         &mut self,
         bytes: &[u8],
         members: &mut impl Members,
@@ -136,7 +139,7 @@ impl JsonScanner {
     }
 
     /// Ends the text.
-    pub(super) fn finish(&self) -> Result<(), Malformed> {
+    pub(in crate::vendor) fn finish(&self) -> Result<(), Malformed> {
         if self.state == State::End && self.utf8.is_whole() {
             Ok(())
         } else {
