@@ -34,7 +34,7 @@ fn world() -> &'static World {
         let before = resident();
         let declared = (0..GRANTS).map(|number| Declared {
             token: key.identify(&Secret::new(token(number).into_bytes())),
-            scopes: ScopeSet::new(["crm", "user", "telephony"]),
+            scopes: ScopeSet::new(["crm", "user", "telephony"]).into(),
             user: Some(number.to_string().into()),
             expires: Grant::NEVER,
         });

@@ -26,7 +26,8 @@ pub use member::EventId;
 pub use outbox::{JournalUnavailable, Outbox, OutboxTask, Receipt};
 pub use read::{Segment, SegmentError, segments};
 pub use record::{
-    CallFacts, CompletionRecord, DecisionRecord, GateText, OperationText, Origin, RejectionRecord,
+    About, CallFacts, CompletionRecord, DecisionRecord, GateText, OperationText, Origin,
+    RejectionRecord,
 };
 pub use recovery::Recovery;
 pub use request::RequestFacts;

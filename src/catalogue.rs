@@ -4,18 +4,23 @@
 //! what an operation needs.
 
 mod choices;
+mod routes;
+mod scopes;
 mod text;
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use hashbrown::HashTable;
-use rustc_hash::FxHasher;
+use rustc_hash::{FxHashMap, FxHasher};
 
 use choices::{Choices, Prefixes};
-pub use text::{CatalogueError, ChoiceRow, ScopeInfo};
+pub use routes::Routed;
+use routes::Routes;
+pub use scopes::ScopeInfo;
+pub use text::{CatalogueError, ChoiceRow};
 
-use crate::model::{ApiVersion, Operation, Pattern, Requirement, ScopeSet, edit_distance};
+use crate::model::{ApiVersion, Holding, Operation, Pattern, Requirement, ScopeSet, edit_distance};
 
 /// The text of a catalogue before it is read: two tables in the format that their first lines explain.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +33,8 @@ pub struct CatalogueText<'t> {
     pub choices: &'t str,
     /// `prefixes.tsv`: the vendor's rule for names that no table has; empty where it has none.
     pub prefixes: &'t str,
+    /// `routes.tsv`: verbs and path of each operation; empty where a name says them itself, or no path does.
+    pub routes: &'t str,
 }
 
 /// The operations and scope codes of one vendor.
@@ -39,6 +46,10 @@ pub struct Catalogue {
     choices: Choices,
     choice_rows: Vec<ChoiceRow>,
     prefixes: Prefixes,
+    routes: Routes<Arc<Operation>>,
+    filters: Routes<Requirement>,
+    /// What each code stands for beside itself.
+    stands_for: FxHashMap<Box<str>, Box<[Box<str>]>>,
     scopes: Vec<ScopeInfo>,
     version: String,
 }
@@ -49,7 +60,7 @@ impl Catalogue {
     /// # Errors
     /// The first line that is not in the format, by file and number.
     pub fn parse(text: CatalogueText<'_>) -> Result<Self, CatalogueError> {
-        let scopes = text::scopes(text.scopes)?;
+        let scopes = scopes::read(text.scopes)?;
         let operations = text::operations(text.operations, &scopes)?;
         let operations: Vec<Arc<Operation>> = operations.into_iter().map(Arc::new).collect();
         let mut by_name = HashTable::with_capacity(operations.len());
@@ -63,6 +74,12 @@ impl Catalogue {
         let choice_rows = text::choices(text.choices, &scopes)?;
         let prefixes = Prefixes::new(text::prefixes(text.prefixes, &scopes)?, &codes);
         let choices = Choices::new(operations.iter().map(AsRef::as_ref), &choice_rows, &codes);
+        let routes = text::routes(text.routes, &operations)?;
+        let mut filters = Routes::default();
+        for row in choice_rows.iter().filter(|row| row.value.starts_with('/')) {
+            filters.add("", &row.value, row.requirement.clone());
+        }
+        let stands_for = scopes::closures(&scopes)?;
         let version = text::digest(text);
         Ok(Self {
             operations,
@@ -70,6 +87,9 @@ impl Catalogue {
             choices,
             choice_rows,
             prefixes,
+            routes,
+            filters,
+            stands_for,
             scopes,
             version,
         })
@@ -83,6 +103,52 @@ impl Catalogue {
         self.by_name
             .find(hash, |one| is_it(&one))
             .map(AsRef::as_ref)
+    }
+
+    /// Where a verb and a path lead, for vendors whose operations are told so. The path has no query.
+    pub fn route<'c, 'p>(&'c self, verb: &str, path: &'p str) -> Routed<'c, 'p, Arc<Operation>> {
+        self.routes.find(verb, path)
+    }
+
+    /// What a subscription to the events of this path asks for, for vendors whose events are told so. The path has no
+    /// query.
+    pub fn filter<'c, 'p>(&'c self, path: &'p str) -> Routed<'c, 'p, Requirement> {
+        self.filters.find("", path)
+    }
+
+    /// What this value of a parameter asks for, whatever the operation; ASCII case is folded.
+    pub fn chosen(&self, parameter: &str, value: &str) -> Option<&Requirement> {
+        let fits = |row: &&ChoiceRow| {
+            row.parameter.as_ref() == parameter && row.value.eq_ignore_ascii_case(value)
+        };
+        self.choice_rows
+            .iter()
+            .find(fits)
+            .map(|row| &row.requirement)
+    }
+
+    /// A path as records may show it where no template fits: what stands in a template at its place, and `{}` for the
+    /// rest.
+    pub fn outline(&self, path: &str) -> String {
+        self.routes.outline(path)
+    }
+
+    /// What a token holds that was granted these codes: with each everything that it stands for by the vendor's rules.
+    pub fn holding<'s>(
+        &self,
+        granted: impl IntoIterator<Item = &'s str>,
+        code_of: impl Fn(&'s str) -> &'s str,
+    ) -> Holding {
+        let granted: Vec<&str> = granted.into_iter().collect();
+        let codes = granted.iter().map(|granted| code_of(granted));
+        let opens = codes.flat_map(|code| {
+            let more = self
+                .stands_for
+                .get(code)
+                .map_or([].as_slice(), AsRef::as_ref);
+            std::iter::once(code).chain(more.iter().map(AsRef::as_ref))
+        });
+        Holding::new(granted.iter().copied().collect(), opens.collect())
     }
 
     /// What an operation whose need hangs on a parameter asks for with this value, or without one; `None` where that
@@ -101,7 +167,7 @@ impl Catalogue {
     pub fn assume(&self, version: ApiVersion, name: &str) -> Option<&Requirement> {
         let other = match version {
             ApiVersion::V2 => ApiVersion::V3,
-            ApiVersion::V3 => return None,
+            ApiVersion::V3 | ApiVersion::Sole => return None,
         };
         if self.find(other, name).is_some() {
             return None;
@@ -134,14 +200,16 @@ impl Catalogue {
     }
 
     /// The operations that a token with this one scope may call and a token without may not.
-    pub fn opened_by<'c>(&'c self, scope: &'c str) -> impl Iterator<Item = &'c Operation> {
+    pub fn opened_by(&self, scope: &str) -> impl Iterator<Item = &Operation> {
+        let holding = self.holding([scope], |code| code);
+        let touches = move |set: &ScopeSet| holding.opens().iter().any(|code| set.contains(code));
         self.operations()
             .filter(move |operation| match &operation.requirement {
-                Requirement::AnyOf(sets) => sets.iter().any(|set| set.contains(scope)),
+                Requirement::AnyOf(sets) => sets.iter().any(&touches),
                 Requirement::Conditional(alternatives) => {
-                    alternatives.iter().any(|one| one.scopes.contains(scope))
+                    alternatives.iter().any(|one| touches(&one.scopes))
                 }
-                Requirement::NoScope | Requirement::Unknown => false,
+                Requirement::Open | Requirement::NoScope | Requirement::Unknown => false,
             })
     }
 
@@ -190,6 +258,7 @@ pub fn describe_set(set: &ScopeSet) -> String {
 /// A requirement's text for people.
 pub fn describe(requirement: &Requirement) -> String {
     match requirement {
+        Requirement::Open => "nothing: the vendor answers it without a token".to_owned(),
         Requirement::NoScope => "no scope".to_owned(),
         Requirement::Unknown => "not documented".to_owned(),
         Requirement::AnyOf(sets) => sets

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use dashmap::DashMap;
 use rustc_hash::FxBuildHasher;
 
-use crate::model::{Grant, GrantSource, GrantView, ScopeSet, TokenId};
+use crate::model::{Grant, GrantSource, GrantView, Holding, TokenId};
 
 /// A grant as it is declared: a token, by its id, with what it may do.
 #[derive(Debug, Clone)]
@@ -17,7 +17,7 @@ pub struct Declared {
     /// The token's id.
     pub token: TokenId,
     /// Its scopes.
-    pub scopes: ScopeSet,
+    pub scopes: Holding,
     /// The vendor's user behind it.
     pub user: Option<Box<str>>,
     /// When it expires, in seconds since 1970; [`Grant::NEVER`] if it does not.
@@ -66,11 +66,11 @@ impl Grants {
     /// Equal sets of scopes are kept once: that is most of what a grant weighs.
     pub fn new(
         declared: impl IntoIterator<Item = Declared>,
-        assumed: Option<ScopeSet>,
+        assumed: Option<Holding>,
         now: u32,
     ) -> Self {
-        let mut sets: HashSet<Arc<ScopeSet>> = HashSet::new();
-        let mut shared = |scopes: ScopeSet| {
+        let mut sets: HashSet<Arc<Holding>> = HashSet::new();
+        let mut shared = |scopes: Holding| {
             let scopes = Arc::new(scopes);
             if let Some(known) = sets.get(&scopes) {
                 Arc::clone(known)

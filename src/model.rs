@@ -15,7 +15,8 @@ mod scope;
 
 pub use batch::{Batch, Layout, Member};
 pub use call::{
-    AnswerShape, ApiVersion, Asked, Call, Fault, Inspected, OPERATION_NAME_CAP, cap_name,
+    AnswerShape, ApiVersion, Asked, Call, Fault, Inspected, OPERATION_NAME_CAP, Server, Verbs,
+    cap_name,
 };
 pub use credential::{
     Credential, CredentialKind, CredentialRead, Location, Secret, TokenId, TokenIdKey,
@@ -25,4 +26,4 @@ pub use grant::{Grant, GrantSource, GrantView};
 pub use operation::{Access, Condition, Confidence, Operation, Provenance, Requirement};
 pub use pattern::{Pattern, edit_distance};
 pub use reason::Reason;
-pub use scope::ScopeSet;
+pub use scope::{Holding, ScopeSet};

@@ -7,6 +7,8 @@ mod settings;
 
 pub use settings::{BatchPolicy, Settings, SignedLinks, UnknownToken, UnlistedOperation};
 
+use std::borrow::Cow;
+
 use crate::model::{
     ApiVersion, Asked, Batch, Call, CredentialRead, Decision, Grant, GrantView, Mode, Operation,
     Pattern, Reason, Requirement, ScopeSet, Verdict,
@@ -178,7 +180,7 @@ fn verdict<'c>(
     rules: &Rules,
     effect: Option<Effect>,
     now: u32,
-    missing: &mut Vec<&'c str>,
+    missing: &mut Vec<Cow<'c, str>>,
 ) -> (bool, Reason) {
     if let Some(fault) = call.fault {
         return (false, fault.reason);
@@ -191,11 +193,14 @@ fn verdict<'c>(
         Asked::Listed(_) | Asked::Chosen { .. } | Asked::Unlisted { .. } | Asked::Unparsed => {}
     }
     if matches!(call.credential, CredentialRead::Missing) {
-        let opens = call.signed && rules.settings.signed_links == SignedLinks::Forward;
-        let refused = effect == Some(Effect::Refuse);
-        return match (opens, refused) {
-            (true, true) => (false, Reason::RuleRefused),
-            (opens, _) => (opens, Reason::CredentialMissing),
+        let signed = call.signed && rules.settings.signed_links == SignedLinks::Forward;
+        let open = asked.need() == Some(&Requirement::Open);
+        return match (open, signed, effect) {
+            (true, _, Some(Effect::Refuse)) | (_, true, Some(Effect::Refuse)) => {
+                (false, Reason::RuleRefused)
+            }
+            (true, _, _) => (true, Reason::NoScopeNeeded),
+            (false, signed, _) => (signed, Reason::CredentialMissing),
         };
     }
     let known = match identity(grant, now) {
@@ -219,12 +224,16 @@ fn verdict<'c>(
     };
     match (requirement, known) {
         (_, None) => (true, Reason::TokenUnknown),
-        (Requirement::NoScope, Some(_)) => (true, Reason::NoScopeNeeded),
+        (Requirement::Open | Requirement::NoScope, Some(_)) => (true, Reason::NoScopeNeeded),
         (Requirement::AnyOf(sets), Some(grant)) => {
-            if sets.iter().any(|set| grant.scopes.covers(set)) {
+            let held = grant.scopes.opens();
+            if sets.iter().any(|set| held.covers(set)) {
                 return (true, Reason::Permitted);
             }
-            *missing = fewest_missing(sets, &grant.scopes);
+            *missing = match asked.catalogued_need() {
+                Some(need) => borrowed(fewest_missing(required(need), held)),
+                None => owned(fewest_missing(sets, held)),
+            };
             (false, Reason::ScopeMissing)
         }
         (Requirement::Unknown | Requirement::Conditional(_), _) => {
@@ -246,8 +255,19 @@ fn identity(view: GrantView<'_>, now: u32) -> Result<Option<&Grant>, Reason> {
     }
 }
 
+fn borrowed(codes: Vec<&str>) -> Vec<Cow<'_, str>> {
+    codes.into_iter().map(Cow::Borrowed).collect()
+}
+
+fn owned<'c>(codes: Vec<&str>) -> Vec<Cow<'c, str>> {
+    codes
+        .into_iter()
+        .map(|code| Cow::Owned(code.to_owned()))
+        .collect()
+}
+
 /// What lacks of the alternative that lacks the fewest scopes; the first of equals.
-fn fewest_missing<'c>(sets: &'c [ScopeSet], held: &ScopeSet) -> Vec<&'c str> {
+fn fewest_missing<'s>(sets: &'s [ScopeSet], held: &ScopeSet) -> Vec<&'s str> {
     sets.iter()
         .map(|set| {
             set.iter()
@@ -307,7 +327,7 @@ impl Rules {
         let speaks = |rule: &Rule| {
             let loosens = matches!(rule.effect, Effect::Mode(mode) if stricter(mode, self.settings.mode) != mode);
             // A bare name is one of the usual version; a rule that loosens opens no other one beside it.
-            let bare = version == ApiVersion::V2 || !loosens;
+            let bare = version.is_usual() || !loosens;
             rule.operations
                 .iter()
                 .any(|one| (bare && one.matches(name)) || one.matches(&versioned))
@@ -329,6 +349,9 @@ const fn stricter(one: Mode, other: Mode) -> Mode {
 pub fn required(requirement: &Requirement) -> &[ScopeSet] {
     match requirement {
         Requirement::AnyOf(sets) => sets,
-        Requirement::NoScope | Requirement::Conditional(_) | Requirement::Unknown => &[],
+        Requirement::Open
+        | Requirement::NoScope
+        | Requirement::Conditional(_)
+        | Requirement::Unknown => &[],
     }
 }

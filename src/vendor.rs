@@ -8,6 +8,7 @@ mod decode;
 mod field;
 mod json;
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use http::{HeaderMap, Method};
 use crate::catalogue::{Catalogue, CatalogueText};
 use crate::clock::Timestamp;
 use crate::model::{
-    AnswerShape, ApiVersion, Batch, Call, CredentialKind, Fault, Layout, Reason, Verdict,
+    AnswerShape, ApiVersion, Batch, Call, CredentialKind, Fault, Holding, Layout, Reason, Verdict,
 };
 
 /// One API dialect.
@@ -54,7 +55,7 @@ pub struct Refusal<'d> {
     /// What could not be read, where that is the reason.
     pub fault: Option<Fault>,
     /// The scopes that are missing, where that is the reason.
-    pub missing: &'d [&'d str],
+    pub missing: &'d [Cow<'d, str>],
     /// The version of the API that the request addressed.
     pub version: ApiVersion,
     /// The shape in which the app expects an answer.
@@ -169,6 +170,7 @@ impl Vendor {
                 scopes: include_str!("../config/catalogue/bitrix24/scopes.tsv"),
                 choices: include_str!("../config/catalogue/bitrix24/choices.tsv"),
                 prefixes: include_str!("../config/catalogue/bitrix24/prefixes.tsv"),
+                routes: "",
             },
         }
     }
@@ -248,6 +250,15 @@ impl Vendor {
         }
     }
 
+    /// What a token holds that was granted these scopes.
+    pub fn holding<'s>(
+        self,
+        catalogue: &Catalogue,
+        granted: impl IntoIterator<Item = &'s str>,
+    ) -> Holding {
+        catalogue.holding(granted, |code| self.scope_code(code))
+    }
+
     /// What a declared `token` is: for Bitrix24 `USER_ID/SECRET` is a webhook.
     pub fn credential_kind(self, token: &str) -> CredentialKind {
         match self {
@@ -257,7 +268,7 @@ impl Vendor {
     }
 
     /// The path as records may show it: a credential among its segments is replaced.
-    pub fn redact_path(self, path: &str) -> std::borrow::Cow<'_, str> {
+    pub fn redact_path(self, path: &str) -> Cow<'_, str> {
         match self {
             Self::Bitrix24 => bitrix24::redact_path(path),
         }

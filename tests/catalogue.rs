@@ -7,8 +7,8 @@ use std::path::Path;
 
 use grantgate::catalogue::Catalogue;
 use grantgate::model::{
-    AnswerShape, ApiVersion, Asked, Call, Confidence, Credential, CredentialKind, CredentialRead,
-    Grant, GrantView, Inspected, Location, Operation, Reason, Requirement, ScopeSet, Secret,
+    ApiVersion, Asked, Call, Confidence, Credential, CredentialKind, CredentialRead, Grant,
+    GrantView, Location, Operation, Reason, Requirement, ScopeSet, Secret,
 };
 use grantgate::policy::{self, Rules};
 use grantgate::vendor::Vendor;
@@ -23,7 +23,7 @@ fn catalogue() -> Catalogue {
 /// The scope codes that a requirement names, and its parameter.
 fn codes(requirement: &Requirement) -> BTreeSet<String> {
     match requirement {
-        Requirement::NoScope => BTreeSet::from(["basic".to_owned()]),
+        Requirement::Open | Requirement::NoScope => BTreeSet::from(["basic".to_owned()]),
         Requirement::Unknown => BTreeSet::from(["?".to_owned()]),
         Requirement::AnyOf(sets) => sets
             .iter()
@@ -188,20 +188,12 @@ fn versions_are_separate_and_case_is_folded() {
 /// A call of an operation with a token of these scopes.
 fn verdict(operation: &Operation, scopes: &ScopeSet) -> (bool, Reason, Vec<String>) {
     let secret = Secret::new(b"t".as_slice());
-    let call = Call {
-        credential: CredentialRead::One(Credential {
-            kind: CredentialKind::Access,
-            location: Location::Header,
-            secret,
-        }),
-        operation: Asked::Listed(operation),
-        batch: None,
-        signed: false,
-        handlers: Vec::new(),
-        answer: AnswerShape::Usual,
-        fault: None,
-        inspected: Inspected::None,
-    };
+    let credential = CredentialRead::One(Credential {
+        kind: CredentialKind::Access,
+        location: Location::Header,
+        secret,
+    });
+    let call = Call::new(credential, Asked::Listed(operation));
     let grant = Grant::declared(scopes.clone());
     let decision = policy::decide(&call, GrantView::Known(&grant), &Rules::default(), 0);
     let missing = decision

@@ -191,7 +191,7 @@ fn compare_choice(catalogue: &Catalogue, choices: &Value, asked: &Asked<'_>, sai
     let value = choices[parameter].as_str();
     assert_eq!(
         catalogue.choose(operation, value),
-        Some(*need),
+        Some(need.as_ref()),
         "{parameter} {value:?}: {said}"
     );
 }

@@ -108,14 +108,41 @@ pub struct DecisionRecord<'r> {
     pub members: &'r [Member<'r>],
     /// The verdicts on them.
     pub children: &'r [Verdict<'r>],
-    /// Hosts outside to which the call makes the vendor send data.
-    pub handlers: &'r [Box<str>],
+    /// What else a reader wants to know.
+    pub about: About<'r>,
     /// The token, by its id.
     pub token: Option<(TokenId, CredentialKind, Location)>,
     /// The grant that was looked at.
     pub grant: Option<&'r Grant>,
     /// Where the call goes: host and port.
     pub destination: &'r str,
+}
+
+/// What a call says of itself beside its operation.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct About<'r> {
+    /// Hosts outside to which the call makes the vendor send data.
+    pub handlers: &'r [Box<str>],
+    /// Ids of what the call is about, where one request names several.
+    pub targets: &'r [Box<str>],
+    /// In whose name the caller acts beside its token.
+    pub author: Option<&'r str>,
+}
+
+impl About<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        for (name, values) in [("handlers", self.handlers), ("targets", self.targets)] {
+            if !values.is_empty() {
+                out.extend_from_slice(b",\"");
+                out.extend_from_slice(name.as_bytes());
+                out.extend_from_slice(b"\":");
+                list(out, values.iter().map(AsRef::as_ref));
+            }
+        }
+        if let Some(author) = self.author {
+            member(out, "author", author);
+        }
+    }
 }
 
 impl DecisionRecord<'_> {
@@ -204,9 +231,9 @@ impl DecisionRecord<'_> {
             (None, None) => return,
         }
         out.extend_from_slice(b",\"granted\":");
-        list(out, grant.scopes.iter());
+        list(out, grant.scopes.granted().iter());
         out.extend_from_slice(b",\"missing\":");
-        list(out, self.verdict.missing.iter().copied());
+        list(out, self.verdict.missing.iter().map(AsRef::as_ref));
         out.push(b'}');
     }
 
@@ -221,7 +248,7 @@ impl DecisionRecord<'_> {
             word(out, "reason", verdict.reason.as_str());
             if !verdict.missing.is_empty() {
                 out.extend_from_slice(b",\"missing\":");
-                list(out, verdict.missing.iter().copied());
+                list(out, verdict.missing.iter().map(AsRef::as_ref));
             }
             out.push(b'}');
             begin = b",";
@@ -229,10 +256,7 @@ impl DecisionRecord<'_> {
         if !self.children.is_empty() {
             out.push(b']');
         }
-        if !self.handlers.is_empty() {
-            out.extend_from_slice(b",\"handlers\":");
-            list(out, self.handlers.iter().map(AsRef::as_ref));
-        }
+        self.about.write(out);
     }
 }
 
@@ -334,7 +358,7 @@ impl RejectionRecord<'_> {
 
 fn asked(out: &mut Vec<u8>, vendor: &str, version: ApiVersion, name: &str) {
     word(out, "vendor", vendor);
-    if version != ApiVersion::V2 {
+    if !version.is_usual() {
         word(out, "api_version", version.as_str());
     }
     member(out, "operation", name);

@@ -116,7 +116,7 @@ fn combine(conditions: &[Condition], chosen: &Requirement) -> Requirement {
     let none = [ScopeSet::default()];
     let chosen: &[ScopeSet] = match chosen {
         Requirement::AnyOf(sets) => sets,
-        Requirement::NoScope => &none,
+        Requirement::Open | Requirement::NoScope => &none,
         Requirement::Conditional(_) | Requirement::Unknown => return Requirement::Unknown,
     };
     let sets: Vec<ScopeSet> = conditions

@@ -1,27 +1,16 @@
 //! The text format of a catalogue: tables with one line an entry, tabs between the columns, `#` before remarks.
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest;
+use rustc_hash::FxHashMap;
 
 use super::CatalogueText;
+use super::routes::Routes;
+use super::scopes::ScopeInfo;
 use crate::model::{
-    Access, ApiVersion, Condition, Confidence, OPERATION_NAME_CAP, Operation, Provenance,
-    Requirement, ScopeSet,
+    Access, ApiVersion, Condition, Confidence, Operation, Provenance, Requirement, ScopeSet,
 };
-
-/// What is known of a scope code.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ScopeInfo {
-    /// The code as the vendor spells it.
-    pub code: Box<str>,
-    /// The vendor's name for it.
-    pub name: Box<str>,
-    /// True if the vendor advises against it.
-    pub deprecated: bool,
-    /// What it opens, in words.
-    pub covers: Box<str>,
-    /// Where it is documented.
-    pub source: Box<str>,
-}
 
 /// What a need asks for where a parameter has this value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,27 +36,12 @@ pub struct CatalogueError {
 
 const OPERATION_COLUMNS: &str =
     "version\toperation\trequirement\taccess\twho\tstatus\tconfidence\tsource\tnote";
+/// The longest name of an operation, in bytes.
+const LONGEST_NAME: usize = 160;
+
 const CHOICE_COLUMNS: &str = "parameter\tvalue\trequirement\tstatus\tconfidence\tsource\tnote";
 const PREFIX_COLUMNS: &str = "prefix\trequirement\tsource";
-const SCOPE_COLUMNS: &str = "scope\tname\ttool\taliases\tstatus\tcovers\tsource\tnote";
-
-pub(super) fn scopes(text: &str) -> Result<Vec<ScopeInfo>, CatalogueError> {
-    let mut scopes: Vec<ScopeInfo> = Vec::new();
-    for row in rows("scopes.tsv", SCOPE_COLUMNS, text) {
-        let (row, [code, name, _tool, _aliases, status, covers, source, _note]) = row?;
-        if scopes.last().is_some_and(|last| last.code.as_ref() >= code) {
-            return Err(row.wrong(format!("`{code}` is not in order or stands twice")));
-        }
-        scopes.push(ScopeInfo {
-            code: code.into(),
-            name: dash(name),
-            deprecated: row.is_deprecated(status)?,
-            covers: dash(covers),
-            source: source.into(),
-        });
-    }
-    Ok(scopes)
-}
+const ROUTE_COLUMNS: &str = "verbs\tpath\toperation";
 
 pub(super) fn choices(text: &str, scopes: &[ScopeInfo]) -> Result<Vec<ChoiceRow>, CatalogueError> {
     let mut choices: Vec<ChoiceRow> = Vec::new();
@@ -125,6 +99,44 @@ pub(super) fn prefixes(
         .collect()
 }
 
+/// The routes of operations: those of the table, and those that a name says itself.
+pub(super) fn routes(
+    text: &str,
+    operations: &[Arc<Operation>],
+) -> Result<Routes<Arc<Operation>>, CatalogueError> {
+    let mut routes = Routes::default();
+    for operation in operations {
+        if let Some((verb, path)) = operation.name.split_once(' ')
+            && !routes.add(verb, path, Arc::clone(operation))
+        {
+            let row = Row {
+                file: "operations.tsv",
+                line: 0,
+            };
+            return Err(row.wrong(format!("`{}` stands twice", operation.name)));
+        }
+    }
+    if text.is_empty() {
+        return Ok(routes);
+    }
+    let by_name: FxHashMap<&str, &Arc<Operation>> = operations
+        .iter()
+        .map(|operation| (operation.name.as_ref(), operation))
+        .collect();
+    for row in rows("routes.tsv", ROUTE_COLUMNS, text) {
+        let (row, [verbs, path, name]) = row?;
+        let Some(operation) = by_name.get(name) else {
+            return Err(row.wrong(format!("`{name}` is no operation of operations.tsv")));
+        };
+        for verb in verbs.split(',') {
+            if !routes.add(verb, path, Arc::clone(operation)) {
+                return Err(row.wrong(format!("`{verb} {path}` leads somewhere already")));
+            }
+        }
+    }
+    Ok(routes)
+}
+
 pub(super) fn operations(
     text: &str,
     scopes: &[ScopeInfo],
@@ -145,14 +157,14 @@ pub(super) fn operations(
                 note,
             ],
         ) = row?;
-        let version = match version {
-            "v2" => ApiVersion::V2,
-            "v3" => ApiVersion::V3,
-            other => return Err(row.wrong(format!("unknown version `{other}`"))),
+        let Some(version) = ApiVersion::parse(version) else {
+            return Err(row.wrong(format!("unknown version `{version}`")));
         };
         if name.is_empty()
-            || name.len() > OPERATION_NAME_CAP
-            || !name.bytes().all(|byte| byte.is_ascii_graphic())
+            || name.len() > LONGEST_NAME
+            || !name
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() || byte == b' ')
         {
             return Err(row.wrong(format!("`{name}` is no operation name")));
         }
@@ -210,7 +222,7 @@ pub(super) fn digest(text: CatalogueText<'_>) -> String {
 }
 
 /// The entries of a table. The first line that is no remark must name the columns.
-fn rows<'t, const N: usize>(
+pub(super) fn rows<'t, const N: usize>(
     file: &'static str,
     columns: &'static str,
     text: &'t str,
@@ -245,13 +257,13 @@ fn rows<'t, const N: usize>(
 }
 
 #[derive(Clone, Copy)]
-struct Row {
-    file: &'static str,
-    line: usize,
+pub(super) struct Row {
+    pub(super) file: &'static str,
+    pub(super) line: usize,
 }
 
 impl Row {
-    fn wrong(self, problem: String) -> CatalogueError {
+    pub(super) fn wrong(self, problem: String) -> CatalogueError {
         CatalogueError {
             file: self.file,
             line: self.line,
@@ -259,7 +271,7 @@ impl Row {
         }
     }
 
-    fn is_deprecated(self, status: &str) -> Result<bool, CatalogueError> {
+    pub(super) fn is_deprecated(self, status: &str) -> Result<bool, CatalogueError> {
         match status {
             "current" => Ok(false),
             "deprecated" => Ok(true),
@@ -277,9 +289,10 @@ impl Row {
         }
     }
 
-    /// `none`, `unknown`, or alternatives joined by `|`, each a set joined by `+` with at most one `{parameter}`.
+    /// `open`, `none`, `unknown`, or alternatives joined by `|`, each a set joined by `+` with at most one `{parameter}`.
     fn requirement(self, text: &str, scopes: &[ScopeInfo]) -> Result<Requirement, CatalogueError> {
         match text {
+            "open" => return Ok(Requirement::Open),
             "none" => return Ok(Requirement::NoScope),
             "unknown" => return Ok(Requirement::Unknown),
             _ => {}
@@ -324,6 +337,6 @@ impl Row {
     }
 }
 
-fn dash(cell: &str) -> Box<str> {
+pub(super) fn dash(cell: &str) -> Box<str> {
     if cell == "-" { "".into() } else { cell.into() }
 }

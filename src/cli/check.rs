@@ -146,7 +146,7 @@ fn describe(gate: &GateConfig) -> GateAnswer {
         assumed_scopes: gate
             .assumed
             .as_ref()
-            .map(|scopes| scopes.iter().map(str::to_owned).collect()),
+            .map(|scopes| scopes.granted().iter().map(str::to_owned).collect()),
         operations: gate.catalogue.operations().len(),
         catalogue: format!("{source}, version {}", gate.catalogue.version()),
     }

@@ -11,9 +11,7 @@ use serde::Serialize;
 use super::output::{colour_of, say, say_json, tint};
 use super::{NO, OK, WrongUse};
 use crate::catalogue::Catalogue;
-use crate::model::{
-    ApiVersion, Call, CredentialRead, Decision, Grant, GrantView, Reason, ScopeSet,
-};
+use crate::model::{ApiVersion, Call, CredentialRead, Decision, Grant, GrantView, Reason};
 use crate::policy::{self, Rules};
 use crate::proxy::framing;
 use crate::vendor::{Head, Vendor};
@@ -112,15 +110,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     }
     reader.feed(&body);
     let call = reader.finish();
-    let grant = arguments.scopes.as_deref().map(|scopes| {
-        Grant::declared(
-            scopes
-                .split([',', ' '])
-                .filter(|code| !code.is_empty())
-                .map(|granted| vendor.scope_code(granted))
-                .collect::<ScopeSet>(),
-        )
-    });
+    let grant = arguments
+        .scopes
+        .as_deref()
+        .map(|scopes| Grant::declared(vendor.holding(&catalogue, codes(&catalogue, scopes))));
     let answer = answer(vendor, &catalogue, &call, grant.as_ref());
     if arguments.json {
         say_json(&answer);
@@ -131,6 +124,19 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Some(verdict) if verdict.decision == "deny" => NO,
         _ => OK,
     })
+}
+
+/// The codes of a list that is separated by commas or blanks; some codes of vendors hold a blank.
+fn codes<'s>(catalogue: &Catalogue, list: &'s str) -> Vec<&'s str> {
+    list.split(',')
+        .map(str::trim)
+        .flat_map(|part| {
+            let whole = catalogue.has_scope(part);
+            let parts = part.split(' ').filter(move |_| !whole);
+            parts.chain(whole.then_some(part))
+        })
+        .filter(|code| !code.is_empty())
+        .collect()
 }
 
 fn answer(

@@ -11,7 +11,7 @@ use super::place::{Upstream, leads_to, tls, upstream};
 use super::{GUARANTEES, LimitsSection};
 use crate::audit::Guarantee;
 use crate::catalogue::{Catalogue, CatalogueText};
-use crate::model::{Mode, Pattern, ScopeSet};
+use crate::model::{Holding, Mode, Pattern};
 use crate::policy::{
     self, BatchPolicy, Effect, Rule, Rules, SignedLinks, UnknownToken, UnlistedOperation,
 };
@@ -39,7 +39,7 @@ pub struct GateConfig {
     /// Mode and rules.
     pub rules: Rules,
     /// The scopes that every token holds that is not known better.
-    pub assumed: Option<ScopeSet>,
+    pub assumed: Option<Holding>,
     /// The only values of `Host` that it answers for; empty for any.
     pub hosts: Vec<String>,
     /// How a decision is kept before the deed.
@@ -143,13 +143,13 @@ pub(super) fn read(section: &Section<'_, '_>, common: &Common<'_>) -> Option<Gat
         known_scopes(section, vendor, catalogue, assumed);
     }
     section.finish(&LATER);
-    let (name, catalogue) = (name?.value, catalogue?);
+    let (name, vendor, catalogue) = (name?.value, vendor?, catalogue?);
     let (upstream, authorization_server) = places?;
     let operations = catalogue.operations();
     Some(GateConfig {
         name: name.to_owned(),
         app: app.unwrap_or_else(|| name.to_owned()),
-        vendor: vendor?,
+        vendor,
         listen: listen?,
         tls: match tls {
             Some(tls) => Some(tls?),
@@ -158,12 +158,8 @@ pub(super) fn read(section: &Section<'_, '_>, common: &Common<'_>) -> Option<Gat
         upstream,
         authorization_server,
         rules: Rules::new(settings, rules, operations),
-        assumed: assumed.map(|scopes| {
-            let codes = scopes.iter().map(|scope| scope.value);
-            codes
-                .filter_map(|code| Some(vendor?.scope_code(code)))
-                .collect()
-        }),
+        assumed: assumed
+            .map(|scopes| vendor.holding(&catalogue, scopes.iter().map(|scope| scope.value))),
         hosts,
         guarantee,
         redirects,
@@ -270,20 +266,27 @@ fn catalogue(
             .map(|catalogue| (Arc::new(catalogue), CatalogueSource::Bundled));
     };
     let dir = dir.join(vendor.name());
-    let read = |file: &str| {
+    // A table that the vendor's bundled catalogue does without need not be there.
+    let bundled = vendor.bundled_catalogue();
+    let read = |file: &str, bundled: &str| {
         let path = dir.join(file);
+        if bundled.is_empty() && !path.exists() {
+            return Ok(String::new());
+        }
         fs::read_to_string(&path)
             .map_err(|error| format!("cannot read {}: {error}", path.display()))
     };
-    let parsed = read("operations.tsv").and_then(|operations| {
-        let scopes = read("scopes.tsv")?;
-        let choices = read("choices.tsv")?;
-        let prefixes = read("prefixes.tsv")?;
+    let parsed = read("operations.tsv", bundled.operations).and_then(|operations| {
+        let scopes = read("scopes.tsv", bundled.scopes)?;
+        let choices = read("choices.tsv", bundled.choices)?;
+        let prefixes = read("prefixes.tsv", bundled.prefixes)?;
+        let routes = read("routes.tsv", bundled.routes)?;
         let text = CatalogueText {
             operations: &operations,
             scopes: &scopes,
             choices: &choices,
             prefixes: &prefixes,
+            routes: &routes,
         };
         Catalogue::parse(text).map_err(|error| format!("{}: {error}", dir.display()))
     });

@@ -3,7 +3,7 @@
 use super::document::Section;
 use super::gate::known_scopes;
 use crate::catalogue::Catalogue;
-use crate::model::{Grant, ScopeSet, Secret};
+use crate::model::{Grant, Holding, Secret};
 use crate::vendor::Vendor;
 
 /// A declared grant. The token is wiped once its id is known.
@@ -12,7 +12,7 @@ pub struct GrantConfig {
     /// The token's bytes.
     pub token: Secret<'static>,
     /// Its scopes.
-    pub scopes: ScopeSet,
+    pub scopes: Holding,
     /// The vendor's user behind it.
     pub user: Option<Box<str>>,
     /// When it expires, in seconds since 1970; [`Grant::NEVER`] if it does not.
@@ -72,10 +72,7 @@ fn grant(
     let token = Secret::new(token?.value.into_bytes());
     Some(GrantConfig {
         token,
-        scopes: scopes
-            .iter()
-            .map(|scope| vendor.map_or(scope.value, |vendor| vendor.scope_code(scope.value)))
-            .collect(),
+        scopes: vendor?.holding(catalogue?, scopes.iter().map(|scope| scope.value)),
         user,
         expires,
     })

@@ -95,7 +95,7 @@ fn run(
         let text =
             format!("The request requires higher privileges than provided by the {kind} token");
         let code = match version {
-            ApiVersion::V2 => "insufficient_scope",
+            ApiVersion::Sole | ApiVersion::V2 => "insufficient_scope",
             ApiVersion::V3 => "BITRIX_REST_V3_EXCEPTION_INSUFFICIENTSCOPEEXCEPTION",
         };
         return (StatusCode::FORBIDDEN, error(version, code, &text));
@@ -233,7 +233,9 @@ fn uploaded(asked: &Asked) -> (StatusCode, Value) {
 
 fn missing_method(version: ApiVersion) -> Value {
     match version {
-        ApiVersion::V2 => error(version, "ERROR_METHOD_NOT_FOUND", "Method not found!"),
+        ApiVersion::Sole | ApiVersion::V2 => {
+            error(version, "ERROR_METHOD_NOT_FOUND", "Method not found!")
+        }
         ApiVersion::V3 => error(
             version,
             "BITRIX_REST_V3_EXCEPTION_METHODNOTFOUNDEXCEPTION",
@@ -244,7 +246,7 @@ fn missing_method(version: ApiVersion) -> Value {
 
 fn error(version: ApiVersion, code: &str, text: &str) -> Value {
     match version {
-        ApiVersion::V2 => json!({ "error": code, "error_description": text }),
+        ApiVersion::Sole | ApiVersion::V2 => json!({ "error": code, "error_description": text }),
         ApiVersion::V3 => json!({ "error": { "code": code, "message": text } }),
     }
 }

@@ -1,5 +1,8 @@
 //! A call: one HTTP request as the vendor would read it.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use super::{Batch, CredentialRead, Member, Operation, Reason, Requirement};
 
 /// One HTTP request as the vendor would read it: a credential and one or more operations.
@@ -17,12 +20,40 @@ pub struct Call<'r, 'c> {
     pub signed: bool,
     /// Hosts outside to which the call makes the vendor send data, past the gate.
     pub handlers: Vec<Box<str>>,
+    /// Ids of what the call is about, where one request names several.
+    pub targets: Vec<Box<str>>,
+    /// In whose name the caller acts beside its token, as the request says.
+    pub author: Option<Box<str>>,
+    /// Which of the vendor's servers answers it.
+    pub server: Server,
+    /// The verbs that the vendor offers for the target, where that is why the call is refused.
+    pub offered: Verbs,
     /// The shape in which the app expects an answer.
     pub answer: AnswerShape,
     /// Why the request cannot be read in one way only; `None` for a request that can.
     pub fault: Option<Fault>,
     /// How much of the body was looked at.
     pub inspected: Inspected,
+}
+
+impl<'r, 'c> Call<'r, 'c> {
+    /// A call of one operation of the API, of which nothing else is known.
+    pub const fn new(credential: CredentialRead<'r>, operation: Asked<'c>) -> Self {
+        Self {
+            credential,
+            operation,
+            batch: None,
+            signed: false,
+            handlers: Vec::new(),
+            targets: Vec::new(),
+            author: None,
+            server: Server::Resource,
+            offered: Verbs::NONE,
+            answer: AnswerShape::Usual,
+            fault: None,
+            inspected: Inspected::None,
+        }
+    }
 }
 
 impl<'c> Call<'_, 'c> {
@@ -40,6 +71,62 @@ pub enum AnswerShape {
     Usual,
     /// XML, where the request asks for it.
     Xml,
+    /// SCIM's own (RFC 7644 section 3.12).
+    Scim,
+    /// That of an authorization server (RFC 6749 section 5.2), with what the vendor adds.
+    OAuth,
+    /// That of an authorization server's part for the vendor's own customers.
+    CustomerOAuth,
+    /// That of an API which is older than the usual one.
+    Old,
+}
+
+/// Which of a vendor's servers answers a call, in the words of RFC 6749 section 1.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Server {
+    /// The API.
+    #[default]
+    Resource,
+    /// The one that issues tokens.
+    Authorization,
+}
+
+/// A set of HTTP verbs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Verbs(u8);
+
+impl Verbs {
+    /// No verb.
+    pub const NONE: Self = Self(0);
+
+    /// The verbs that operations have.
+    pub const KNOWN: [&'static str; 6] = ["DELETE", "GET", "HEAD", "PATCH", "POST", "PUT"];
+
+    /// The set with one verb more; one that no operation has changes nothing.
+    #[must_use]
+    pub fn with(self, verb: &str) -> Self {
+        let place = Self::KNOWN.iter().position(|known| *known == verb);
+        Self(self.0 | place.map_or(0, |place| 1 << place))
+    }
+
+    /// True if no verb is in the set.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl fmt::Display for Verbs {
+    /// As the value of `Allow` (RFC 9110 section 10.2.1).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut before = "";
+        for (place, verb) in Self::KNOWN.iter().enumerate() {
+            if self.0 & (1 << place) != 0 {
+                write!(f, "{before}{verb}")?;
+                before = ", ";
+            }
+        }
+        Ok(())
+    }
 }
 
 /// An operation as a request names it.
@@ -52,7 +139,7 @@ pub enum Asked<'c> {
         /// The operation.
         operation: &'c Operation,
         /// What it needs as it was called; `None` where the parameter is missing, or names nothing that is known.
-        need: Option<&'c Requirement>,
+        need: Option<Cow<'c, Requirement>>,
     },
     /// A name that fits the dialect's grammar and stands in no line of the catalogue.
     Unlisted {
@@ -97,7 +184,23 @@ impl<'c> Asked<'c> {
         match self {
             Self::Listed(operation) | Self::Chosen { operation, .. } => operation.version,
             Self::Unlisted { version, .. } | Self::Closed { version, .. } => *version,
-            Self::TokenTraffic(_) | Self::Preflight | Self::Unparsed => ApiVersion::V2,
+            Self::TokenTraffic(_) | Self::Preflight | Self::Unparsed => ApiVersion::Sole,
+        }
+    }
+
+    /// What the catalogue says that the operation needs; `None` also where the need was put together for this call.
+    pub fn catalogued_need(&self) -> Option<&'c Requirement> {
+        match self {
+            Self::Listed(operation) => Some(&operation.requirement),
+            Self::Chosen {
+                need: Some(Cow::Borrowed(need)),
+                ..
+            }
+            | Self::Unlisted {
+                assumed: Some(need),
+                ..
+            } => Some(need),
+            _ => None,
         }
     }
 
@@ -115,10 +218,11 @@ impl<'c> Asked<'c> {
 
     /// What the operation needs as it was called; `None` where that is not known. The need of an unlisted operation is
     /// assumed.
-    pub fn need(&self) -> Option<&'c Requirement> {
+    pub fn need(&self) -> Option<&Requirement> {
         match self {
             Self::Listed(operation) => Some(&operation.requirement),
-            Self::Chosen { need, .. } | Self::Unlisted { assumed: need, .. } => *need,
+            Self::Chosen { need, .. } => need.as_deref(),
+            Self::Unlisted { assumed, .. } => *assumed,
             Self::Closed { .. } | Self::TokenTraffic(_) | Self::Preflight | Self::Unparsed => None,
         }
     }
@@ -127,6 +231,8 @@ impl<'c> Asked<'c> {
 /// A version of a vendor's API; each vendor uses the variants it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ApiVersion {
+    /// The vendor's only one, or one that the operations' names say themselves.
+    Sole,
     /// Bitrix24's REST under `/rest/`.
     V2,
     /// Bitrix24's REST 3.0 under `/rest/api/`.
@@ -137,9 +243,22 @@ impl ApiVersion {
     /// The word in catalogue files and records.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Sole => "-",
             Self::V2 => "v2",
             Self::V3 => "v3",
         }
+    }
+
+    /// The version with this word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Sole, Self::V2, Self::V3]
+            .into_iter()
+            .find(|version| version.as_str() == word)
+    }
+
+    /// True if a bare name is one of this version.
+    pub const fn is_usual(self) -> bool {
+        matches!(self, Self::Sole | Self::V2)
     }
 }
 

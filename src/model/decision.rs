@@ -1,5 +1,7 @@
 //! The decision on a call.
 
+use std::borrow::Cow;
+
 use super::Reason;
 
 /// Permit or deny for a whole call, with one verdict for each operation.
@@ -21,7 +23,7 @@ pub struct Verdict<'c> {
     /// Why. For a permitted operation it may also be what a `forward` setting overrode.
     pub reason: Reason,
     /// The scopes that the grant lacks, of the alternative that lacks the fewest; empty unless one is missing.
-    pub missing: Vec<&'c str>,
+    pub missing: Vec<Cow<'c, str>>,
     /// What is done with the verdict.
     pub mode: Mode,
     /// The rule that refused or set the mode, by its position in the gate's list.

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::ScopeSet;
+use super::Holding;
 
 /// What one token may do. Grants with the same scopes share one set: there may be a million of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     /// The scopes that the token holds.
-    pub scopes: Arc<ScopeSet>,
+    pub scopes: Arc<Holding>,
     /// The vendor's user behind the token, where known.
     pub user: Option<Box<str>>,
     /// When the grant became known, in seconds since 1970.
@@ -24,9 +24,9 @@ impl Grant {
     pub const NEVER: u32 = u32::MAX;
 
     /// A declared grant of these scopes, without a user and an end.
-    pub fn declared(scopes: ScopeSet) -> Self {
+    pub fn declared(scopes: impl Into<Holding>) -> Self {
         Self {
-            scopes: Arc::new(scopes),
+            scopes: Arc::new(scopes.into()),
             user: None,
             obtained: 0,
             expires: Self::NEVER,

@@ -26,6 +26,8 @@ pub struct Operation {
 /// What an operation needs of a grant: any of several sets of scopes, each needed whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Requirement {
+    /// The vendor answers it to everyone, a call without a credential included.
+    Open,
     /// Every valid token may call it.
     NoScope,
     /// One of these sets, whole.
@@ -44,6 +46,33 @@ pub struct Condition {
     /// What must be read from the call to know the rest, as the catalogue writes it: `{moduleId}`, `{event}`, `{event?}`
     /// where it may be absent; empty where nothing must.
     pub parameter: Box<str>,
+}
+
+impl Requirement {
+    /// What asks for both: each alternative of the one with each of the other. What is not known makes the whole
+    /// unknown.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::AnyOf(one), Self::AnyOf(other)) => {
+                let mut sets: Vec<ScopeSet> = Vec::new();
+                for set in one.iter().flat_map(|one| {
+                    other
+                        .iter()
+                        .map(|other| one.iter().chain(other.iter()).collect::<ScopeSet>())
+                }) {
+                    if !sets.contains(&set) {
+                        sets.push(set);
+                    }
+                }
+                Self::AnyOf(sets.into())
+            }
+            (Self::Open | Self::NoScope, other) => other.clone(),
+            (one, Self::Open | Self::NoScope) => one.clone(),
+            (Self::Conditional(_) | Self::Unknown, _)
+            | (_, Self::Conditional(_) | Self::Unknown) => Self::Unknown,
+        }
+    }
 }
 
 impl Condition {

@@ -41,6 +41,42 @@ impl ScopeSet {
     }
 }
 
+/// The scopes of a token: what it was granted, and all that this stands for by the vendor's own rules.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Holding {
+    granted: ScopeSet,
+    /// `None` where nothing stands for more than itself.
+    opens: Option<ScopeSet>,
+}
+
+impl Holding {
+    /// Takes the scopes as they were granted, and everything that they stand for, themselves included.
+    pub fn new(granted: ScopeSet, opens: ScopeSet) -> Self {
+        let opens = (opens != granted).then_some(opens);
+        Self { granted, opens }
+    }
+
+    /// The scopes as they were granted, for records and people.
+    pub const fn granted(&self) -> &ScopeSet {
+        &self.granted
+    }
+
+    /// The scopes by which calls are judged.
+    pub fn opens(&self) -> &ScopeSet {
+        self.opens.as_ref().unwrap_or(&self.granted)
+    }
+}
+
+impl From<ScopeSet> for Holding {
+    /// Scopes that stand for themselves only.
+    fn from(granted: ScopeSet) -> Self {
+        Self {
+            granted,
+            opens: None,
+        }
+    }
+}
+
 impl<S: Into<Box<str>>> FromIterator<S> for ScopeSet {
     fn from_iter<I: IntoIterator<Item = S>>(codes: I) -> Self {
         Self::new(codes)

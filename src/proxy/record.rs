@@ -9,8 +9,10 @@ use http::{Method, Version};
 use super::exchange::{Arrival, Exchange};
 use super::identify::Identity;
 use super::{Connection, Core};
-use crate::audit::{CallFacts, DecisionRecord, EventId, OnAuditFailure, Receipt, RequestFacts};
-use crate::model::{Asked, Call, Decision, Mode};
+use crate::audit::{
+    About, CallFacts, DecisionRecord, EventId, OnAuditFailure, Receipt, RequestFacts,
+};
+use crate::model::{Asked, Call, Decision, Mode, Server};
 use crate::policy;
 use crate::snapshot::{Gate, Route};
 use crate::telemetry::{CallKey, OperationKey};
@@ -57,18 +59,14 @@ pub(super) fn decision(
         .operation()
         .and_then(|operation| gate.operation_text(operation));
     let required = match &call.operation {
-        Asked::Chosen {
-            need: Some(need), ..
+        Asked::Chosen { .. } | Asked::Unlisted { .. } => {
+            call.operation.need().map(policy::required)
         }
-        | Asked::Unlisted {
-            assumed: Some(need),
-            ..
-        } => Some(policy::required(need)),
         _ => None,
     };
-    let route = match call.operation {
-        Asked::TokenTraffic(_) => Route::AuthorizationServer,
-        _ => Route::Upstream,
+    let route = match call.server {
+        Server::Authorization => Route::AuthorizationServer,
+        Server::Resource => Route::Upstream,
     };
     let record = DecisionRecord {
         facts: CallFacts {
@@ -101,7 +99,11 @@ pub(super) fn decision(
         verdict: &decision.verdict,
         members: call.members(),
         children: &decision.children,
-        handlers: &call.handlers,
+        about: About {
+            handlers: &call.handlers,
+            targets: &call.targets,
+            author: call.author.as_deref(),
+        },
         token: identity.token,
         grant: identity.grant(),
         destination: &gate.destination(route).text,

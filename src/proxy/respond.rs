@@ -1,5 +1,7 @@
 //! Step 9: the answer's body streams, and the completion record closes with its last byte.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
@@ -11,7 +13,8 @@ use super::read::Unread;
 use super::{Connection, Core};
 use crate::audit::{EventId, EventKind, Origin, RejectionRecord};
 use crate::model::{
-    AnswerShape, ApiVersion, Call, CredentialKind, CredentialRead, Decision, Fault, Outcome, Reason,
+    AnswerShape, ApiVersion, Call, CredentialKind, CredentialRead, Decision, Fault, Outcome,
+    Reason, Verbs,
 };
 use crate::snapshot::{Gate, Limits};
 use crate::vendor::{NativeAnswer, Refusal, Splicer};
@@ -26,11 +29,12 @@ const REASON: HeaderName = HeaderName::from_static("grantgate-reason");
 #[derive(Debug)]
 pub(super) struct Refusing<'d> {
     fault: Option<Fault>,
-    missing: &'d [&'d str],
+    missing: &'d [Cow<'d, str>],
     /// Why the first refused member of a batch is refused.
-    member: Option<(Reason, &'d [&'d str])>,
+    member: Option<(Reason, &'d [Cow<'d, str>])>,
     version: ApiVersion,
     answer: AnswerShape,
+    offered: Verbs,
     credential: Option<CredentialKind>,
 }
 
@@ -46,6 +50,7 @@ impl<'d> Refusing<'d> {
                 .map(|child| (child.reason, child.missing.as_slice())),
             version: call.operation.version(),
             answer: call.answer,
+            offered: call.offered,
             credential: match &call.credential {
                 CredentialRead::One(credential) => Some(credential.kind),
                 CredentialRead::Missing | CredentialRead::Unclear => None,
@@ -148,7 +153,9 @@ pub(super) fn refuse(
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     if status == StatusCode::METHOD_NOT_ALLOWED {
-        headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
+        if let Ok(offered) = HeaderValue::try_from(refusing.offered.to_string()) {
+            headers.insert(header::ALLOW, offered);
+        }
     }
     if matches!(reason, Reason::AmbiguousFraming | Reason::UpgradeRefused) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -202,7 +209,7 @@ pub(super) fn unread(
         reason: fault.reason,
         fault: Some(fault),
         missing: &[],
-        version: ApiVersion::V2,
+        version: ApiVersion::Sole,
         answer: AnswerShape::Usual,
         credential: None,
     };

@@ -1,5 +1,7 @@
 //! Operations whose need hangs on a parameter: what to look for, and what was chosen.
 
+use std::borrow::Cow;
+
 use super::name::{Choice, Watch};
 use super::value::Value;
 use crate::catalogue::Catalogue;
@@ -101,7 +103,10 @@ pub(super) fn asked_as<'c>(
         let value = values.and_then(|values| values.choice.text());
         value.and_then(|value| catalogue.choose(operation, Some(value)))
     };
-    Asked::Chosen { operation, need }
+    Asked::Chosen {
+        operation,
+        need: need.map(Cow::Borrowed),
+    }
 }
 
 /// The scope of a token that the portal signed: `SCOPE|QUERY|SIGNATURE`. Whatever else PHP would call empty or not a

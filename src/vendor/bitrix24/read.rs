@@ -13,7 +13,7 @@ use super::upload::Watch;
 use crate::catalogue::Catalogue;
 use crate::model::{
     AnswerShape, ApiVersion, Asked, Call, CredentialKind, CredentialRead, Fault, Inspected,
-    Location, Reason, cap_name,
+    Location, Reason, Server, Verbs, cap_name,
 };
 use crate::vendor::Head;
 use crate::vendor::field::{MediaType, bearer, media_type};
@@ -216,20 +216,21 @@ impl<'r, 'c> Reader<'r, 'c> {
         {
             gather.credential = CredentialRead::Missing;
         }
-        let mut call = Call {
-            credential: CredentialRead::Missing,
-            operation: match path {
-                Read::Token => Asked::TokenTraffic("/oauth/token"),
-                Read::Preflight => Asked::Preflight,
-                Read::Call(_) | Read::Nothing => Asked::Unparsed,
-            },
-            batch: None,
-            signed: false,
-            handlers: Vec::new(),
-            answer: AnswerShape::Usual,
-            fault: None,
-            inspected,
+        let operation = match path {
+            Read::Token => Asked::TokenTraffic("/oauth/token"),
+            Read::Preflight => Asked::Preflight,
+            Read::Call(_) | Read::Nothing => Asked::Unparsed,
         };
+        let mut call = Call::new(CredentialRead::Missing, operation);
+        call.inspected = inspected;
+        if path == Read::Token {
+            call.server = Server::Authorization;
+        }
+        if gather.fault == Some(VERB_NOT_OFFERED) {
+            call.offered = ["GET", "HEAD", "POST"]
+                .into_iter()
+                .fold(Verbs::NONE, Verbs::with);
+        }
         // The authorization server asks for credentials of its own; what would be one of a call may open a door of the
         // portal.
         let carries =

@@ -1,6 +1,8 @@
 //! Refusals in the portal's own words (vendor's error reference), so that SDKs raise their own error and neither
 //! refresh nor retry without end.
 
+use std::borrow::Cow;
+
 use crate::model::{AnswerShape, ApiVersion, CredentialKind, Reason};
 use crate::vendor::{NativeAnswer, Refusal};
 
@@ -19,7 +21,9 @@ pub(in crate::vendor) fn refuse(refusal: &Refusal<'_>) -> NativeAnswer {
         };
     }
     let body = match refusal.version {
-        ApiVersion::V2 => serde_json::json!({ "error": code, "error_description": text }),
+        ApiVersion::Sole | ApiVersion::V2 => {
+            serde_json::json!({ "error": code, "error_description": text })
+        }
         ApiVersion::V3 => serde_json::json!({ "error": { "code": v3_code, "message": text } }),
     };
     NativeAnswer {
@@ -49,7 +53,7 @@ fn xml(code: &str, text: &str) -> String {
 /// the text empty; what reads only codes does not notice.
 pub(super) fn member_error(
     reason: Reason,
-    missing: &[&str],
+    missing: &[Cow<'_, str>],
     why: Option<&str>,
 ) -> serde_json::Value {
     let refusal = Refusal {

@@ -1,0 +1,250 @@
+//! What is told by verb and path: templates such as `GET /restapi/v1.0/account/{accountId}`, walked segment by
+//! segment. A literal segment goes before a parameter, as the vendors' own routers have it.
+
+use std::borrow::Cow;
+
+use rustc_hash::FxHashMap;
+
+use crate::model::Verbs;
+
+/// What a verb and a path lead to.
+#[derive(Debug)]
+pub enum Routed<'c, 'p, T> {
+    /// What the template stands for, with the values of its parameters, as they stand in the path.
+    Found(&'c T, Vec<&'p str>),
+    /// A path that is known, of which the vendor offers other verbs only.
+    OtherVerbs(Verbs),
+    /// No path that is known.
+    Unknown,
+    /// The vendor's router might read the path otherwise; in words.
+    Unclear(&'static str),
+}
+
+/// The templates of one vendor.
+#[derive(Debug)]
+pub(super) struct Routes<T> {
+    nodes: Vec<Node<T>>,
+}
+
+#[derive(Debug)]
+struct Node<T> {
+    literals: FxHashMap<Box<str>, usize>,
+    parameter: Option<usize>,
+    verbs: Vec<(Box<str>, T)>,
+}
+
+impl<T> Default for Node<T> {
+    fn default() -> Self {
+        Self {
+            literals: FxHashMap::default(),
+            parameter: None,
+            verbs: Vec::new(),
+        }
+    }
+}
+
+impl<T> Default for Routes<T> {
+    fn default() -> Self {
+        Self {
+            nodes: vec![Node::default()],
+        }
+    }
+}
+
+const SHAPE: &str = "the path holds an empty or dot segment, an escape or a character that routers read in several ways";
+const CASE: &str = "a segment of the path differs from a documented one by case or escapes only";
+
+impl<T> Routes<T> {
+    /// Adds a template. False if its verb and path are taken.
+    pub(super) fn add(&mut self, verb: &str, template: &str, leads_to: T) -> bool {
+        let mut at = 0;
+        for segment in segments(template) {
+            let next = self.nodes.len();
+            let Some(node) = self.nodes.get_mut(at) else {
+                return false;
+            };
+            at = if segment.starts_with('{') {
+                *node.parameter.get_or_insert(next)
+            } else {
+                *node.literals.entry(segment.into()).or_insert(next)
+            };
+            if at == next {
+                self.nodes.push(Node::default());
+            }
+        }
+        let Some(node) = self.nodes.get_mut(at) else {
+            return false;
+        };
+        if node.verbs.iter().any(|(known, _)| known.as_ref() == verb) {
+            return false;
+        }
+        node.verbs.push((verb.into(), leads_to));
+        true
+    }
+
+    /// Where a verb and a path lead. The path begins with a slash and has no query.
+    pub(super) fn find<'c, 'p>(&'c self, verb: &str, path: &'p str) -> Routed<'c, 'p, T> {
+        let mut walk = Walk {
+            routes: self,
+            verb,
+            offered: Verbs::default(),
+            values: Vec::new(),
+        };
+        let told = match segments(path).try_for_each(is_plain) {
+            Ok(()) => walk.from(0, path.strip_prefix('/').unwrap_or(path)),
+            Err(why) => Err(why),
+        };
+        match told {
+            Err(why) => Routed::Unclear(why),
+            Ok(Some(found)) => Routed::Found(found, walk.values),
+            Ok(None) if walk.offered.is_empty() => Routed::Unknown,
+            Ok(None) => Routed::OtherVerbs(walk.offered),
+        }
+    }
+
+    /// The segments of a path that stand in a template, and a mark for each of the others: what a record may show.
+    pub(super) fn outline(&self, path: &str) -> String {
+        let mut outline = String::new();
+        let mut node = self.nodes.first();
+        for segment in segments(path) {
+            let literal = node.and_then(|node| node.literals.get(segment));
+            let next = literal.or_else(|| node?.parameter.as_ref());
+            node = next.and_then(|next| self.nodes.get(*next));
+            outline.push('/');
+            outline.push_str(if literal.is_some() { segment } else { "{}" });
+        }
+        outline
+    }
+}
+
+struct Walk<'c, 'v, 'p, T> {
+    routes: &'c Routes<T>,
+    verb: &'v str,
+    /// Verbs of the templates that fit, where none of them has the one asked for.
+    offered: Verbs,
+    values: Vec<&'p str>,
+}
+
+impl<'c, 'p, T> Walk<'c, '_, 'p, T> {
+    /// What the rest of a path leads to from a node on.
+    fn from(&mut self, at: usize, rest: &'p str) -> Result<Option<&'c T>, &'static str> {
+        let Some(node) = self.routes.nodes.get(at) else {
+            return Ok(None);
+        };
+        let (segment, rest) = match rest.split_once('/') {
+            Some((segment, rest)) => (segment, Some(rest)),
+            None => (rest, None),
+        };
+        if let Some(next) = node.literals.get(segment) {
+            if let Some(found) = self.onward(*next, rest)? {
+                return Ok(Some(found));
+            }
+        } else if node.resembles(segment) {
+            return Err(CASE);
+        }
+        let Some(next) = node.parameter.filter(|_| !segment.is_empty()) else {
+            return Ok(None);
+        };
+        self.values.push(segment);
+        let found = self.onward(next, rest)?;
+        if found.is_none() {
+            self.values.pop();
+        }
+        Ok(found)
+    }
+
+    fn onward(&mut self, at: usize, rest: Option<&'p str>) -> Result<Option<&'c T>, &'static str> {
+        if let Some(rest) = rest {
+            return self.from(at, rest);
+        }
+        let verbs = self
+            .routes
+            .nodes
+            .get(at)
+            .map_or([].as_slice(), |node| &node.verbs);
+        let found = verbs.iter().find(|(verb, _)| verb.as_ref() == self.verb);
+        if found.is_none() {
+            self.offered = verbs
+                .iter()
+                .fold(self.offered, |offered, (verb, _)| offered.with(verb));
+        }
+        Ok(found.map(|(_, leads_to)| leads_to))
+    }
+}
+
+impl<T> Node<T> {
+    /// True if a router that folds case or decodes before it compares would take the segment for one of the literals.
+    fn resembles(&self, segment: &str) -> bool {
+        let decoded = decoded(segment);
+        self.literals
+            .keys()
+            .any(|literal| literal.eq_ignore_ascii_case(&decoded))
+    }
+}
+
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    path.strip_prefix('/').unwrap_or(path).split('/')
+}
+
+/// A segment that every router takes for one segment: RFC 3986's `pchar` without `;` (some cut parameters off there), with
+/// escapes that stand for neither a delimiter nor a control character, and no dot segment.
+fn is_plain(segment: &str) -> Result<(), &'static str> {
+    let decoded = decoded(segment);
+    let plain = |b: u8| {
+        b.is_ascii_alphanumeric()
+            || matches!(
+                b,
+                b'-' | b'.'
+                    | b'_'
+                    | b'~'
+                    | b'!'
+                    | b'$'
+                    | b'&'
+                    | b'\''
+                    | b'('
+                    | b')'
+                    | b'*'
+                    | b'+'
+                    | b','
+                    | b'='
+                    | b':'
+                    | b'@'
+            )
+    };
+    let raw = segment.bytes().all(|b| plain(b) || b == b'%');
+    let inner = match &decoded {
+        Cow::Borrowed(_) => !segment.contains('%'),
+        Cow::Owned(decoded) => decoded
+            .bytes()
+            .all(|b| plain(b) || matches!(b, b' ' | b'"' | b'<' | b'>' | b'[' | b']') || b >= 0x80),
+    };
+    if raw && inner && !matches!(decoded.as_ref(), "." | "..") {
+        Ok(())
+    } else {
+        Err(SHAPE)
+    }
+}
+
+/// The segment with its escapes decoded once; unchanged where there are none, or where they are no text.
+fn decoded(segment: &str) -> Cow<'_, str> {
+    if !segment.contains('%') {
+        return Cow::Borrowed(segment);
+    }
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        let escape = after
+            .first_chunk::<2>()
+            .filter(|_| byte == b'%')
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(escape.unwrap_or(byte));
+        rest = if escape.is_some() {
+            after.get(2..).unwrap_or_default()
+        } else {
+            after
+        };
+    }
+    String::from_utf8(bytes).map_or(Cow::Borrowed(segment), Cow::Owned)
+}
