@@ -4,18 +4,22 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use grantgate::catalogue::{Catalogue, CatalogueText};
-use grantgate::model::{
-    Batch, Call, CredentialRead, Grant, GrantView, Mode, Reason, ScopeSet, Verdict,
-};
+use grantgate::model::{Batch, Call, CredentialRead, Grant, GrantView, Mode, Reason, Verdict};
 use grantgate::policy::{self, Rules};
 use grantgate::vendor::{Head, Vendor, edited};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-fn catalogue() -> &'static Catalogue {
-    static CATALOGUE: OnceLock<Catalogue> = OnceLock::new();
-    CATALOGUE.get_or_init(|| {
-        Catalogue::parse(Vendor::Bitrix24.bundled_catalogue()).expect("the bundled one")
-    })
+fn catalogue(vendor: Vendor) -> &'static Catalogue {
+    static CATALOGUES: OnceLock<Vec<(Vendor, Catalogue)>> = OnceLock::new();
+    let all = CATALOGUES.get_or_init(|| {
+        let parse = |vendor: Vendor| {
+            let text = vendor.bundled_catalogue();
+            (vendor, Catalogue::parse(text).expect("the bundled one"))
+        };
+        Vendor::ALL.map(parse).into()
+    });
+    let found = all.iter().find(|(known, _)| *known == vendor);
+    &found.expect("every vendor").1
 }
 
 /// A request as HTTP's parser left it.
@@ -46,14 +50,14 @@ impl Request {
         })
     }
 
-    fn read(&self, pieces: usize) -> Call<'_, 'static> {
+    fn read(&self, vendor: Vendor, pieces: usize) -> Call<'_, 'static> {
         let head = Head {
             verb: &self.verb,
             target: &self.target,
             headers: &self.headers,
             has_body: !self.body.is_empty(),
         };
-        let mut reader = Vendor::Bitrix24.read(head, catalogue());
+        let mut reader = vendor.read(head, catalogue(vendor));
         for piece in self.body.chunks(pieces) {
             reader.feed(piece);
         }
@@ -66,17 +70,36 @@ pub fn request(data: &[u8]) {
     let Some(request) = Request::parse(data) else {
         return;
     };
-    let whole = request.read(usize::MAX);
+    for vendor in Vendor::ALL {
+        read_by(vendor, &request, data.len());
+    }
+}
+
+fn read_by(vendor: Vendor, request: &Request, seed: usize) {
+    let whole = request.read(vendor, usize::MAX);
     for pieces in [1, 7] {
-        let cut = request.read(pieces);
+        let cut = request.read(vendor, pieces);
         assert_eq!(
             shown(&whole),
             shown(&cut),
             "reading depends on how the bytes are cut"
         );
     }
-    let few = decide(&whole, &["crm"]);
-    let more = decide(&whole, &["crm", "user", "task", "placement"]);
+    let few = decide(vendor, &whole, &["crm", "ReadAccounts", "chats--access:rw"]);
+    let more = decide(
+        vendor,
+        &whole,
+        &[
+            "crm",
+            "user",
+            "task",
+            "placement",
+            "ReadAccounts",
+            "SubscriptionWebhook",
+            "chats--access:rw",
+            "agents--all:rw",
+        ],
+    );
     assert!(
         !few.verdict.permitted || more.verdict.permitted,
         "more scopes turned permit into deny"
@@ -92,7 +115,7 @@ pub fn request(data: &[u8]) {
         .as_deref()
         .filter(|batch| batch.layout.is_some())
     {
-        divide(&request, batch, data.len());
+        divide(vendor, request, batch, seed);
     }
 }
 
@@ -109,8 +132,12 @@ fn shown(call: &Call<'_, '_>) -> String {
     }
 }
 
-fn decide<'c>(call: &Call<'_, 'c>, scopes: &[&str]) -> grantgate::model::Decision<'c> {
-    let grant = Grant::declared(scopes.iter().copied().collect::<ScopeSet>());
+fn decide<'c>(
+    vendor: Vendor,
+    call: &Call<'_, 'c>,
+    scopes: &[&str],
+) -> grantgate::model::Decision<'c> {
+    let grant = Grant::declared(vendor.holding(catalogue(vendor), scopes.iter().copied()));
     let view = match call.credential {
         CredentialRead::One(_) => GrantView::Known(&grant),
         CredentialRead::Missing | CredentialRead::Unclear => GrantView::None,
@@ -119,7 +146,7 @@ fn decide<'c>(call: &Call<'_, 'c>, scopes: &[&str]) -> grantgate::model::Decisio
 }
 
 /// What is left of a batch reads as what was kept of it.
-fn divide(request: &Request, batch: &Batch<'_>, seed: usize) {
+fn divide(vendor: Vendor, request: &Request, batch: &Batch<'_>, seed: usize) {
     let keeps = |position: usize| (seed >> (position % 8)) & 1 == 0;
     let verdicts: Vec<Verdict<'_>> = (0..batch.members.len())
         .map(|position| Verdict {
@@ -140,14 +167,15 @@ fn divide(request: &Request, batch: &Batch<'_>, seed: usize) {
     if kept.is_empty() {
         return;
     }
-    let division = Vendor::Bitrix24.divide(&request.target, batch, &verdicts);
+    let division = vendor.divide(&request.target, batch, &verdicts);
+    let division = division.expect("a batch with a layout can be divided");
     let rest = Request {
         verb: request.verb.clone(),
         target: division.target.unwrap_or_else(|| request.target.clone()),
         headers: request.headers.clone(),
         body: edited(&request.body, &division.body),
     };
-    let call = rest.read(usize::MAX);
+    let call = rest.read(vendor, usize::MAX);
     assert!(
         call.fault.is_none(),
         "what is left cannot be read: {:?}",
@@ -166,11 +194,13 @@ pub fn answer(data: &[u8]) {
     const BATCH: &[u8] = b"POST /rest/batch HTTP/1.1\r\ncontent-type: application/json\r\n\r\n\
         {\"cmd\":{\"a\":\"user.get\",\"b\":\"crm.lead.get\"},\"auth\":\"T\"}";
     let request = Request::parse(BATCH).expect("a request");
-    let call = request.read(usize::MAX);
+    let vendor = Vendor::Bitrix24;
+    let call = request.read(vendor, usize::MAX);
     let batch = call.batch.as_deref().expect("a batch");
-    let decision = decide(&call, &["crm"]);
+    let decision = decide(vendor, &call, &["crm"]);
     let spliced = |pieces: usize| {
-        let division = Vendor::Bitrix24.divide(&request.target, batch, &decision.children);
+        let division = vendor.divide(&request.target, batch, &decision.children);
+        let division = division.expect("a batch with a layout can be divided");
         let mut splicer = division.splicer;
         let mut out = Vec::new();
         for piece in data.chunks(pieces) {
@@ -199,7 +229,12 @@ pub fn catalogue_text(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
-    let bundled = Vendor::Bitrix24.bundled_catalogue();
+    for vendor in Vendor::ALL {
+        catalogue_of(vendor.bundled_catalogue(), text);
+    }
+}
+
+fn catalogue_of(bundled: CatalogueText<'_>, text: &str) {
     for text in [
         CatalogueText {
             operations: text,
@@ -215,6 +250,10 @@ pub fn catalogue_text(data: &[u8]) {
         },
         CatalogueText {
             prefixes: text,
+            ..bundled
+        },
+        CatalogueText {
+            routes: text,
             ..bundled
         },
     ] {

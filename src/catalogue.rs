@@ -12,7 +12,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use hashbrown::HashTable;
-use rustc_hash::{FxHashMap, FxHasher};
+use rustc_hash::FxHasher;
 
 use choices::{Choices, Prefixes};
 pub use routes::Routed;
@@ -49,7 +49,7 @@ pub struct Catalogue {
     routes: Routes<Arc<Operation>>,
     filters: Routes<Requirement>,
     /// What each code stands for beside itself.
-    stands_for: FxHashMap<Box<str>, Box<[Box<str>]>>,
+    stands_for: scopes::Closures,
     scopes: Vec<ScopeInfo>,
     version: String,
 }

@@ -4,6 +4,7 @@
 //! so that the one can be held against the other.
 
 mod bitrix24;
+mod ringcentral;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -15,7 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -23,7 +25,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use crate::catalogue::Catalogue;
-use crate::model::{Secret, TokenIdKey};
+use crate::model::{Requirement, ScopeSet, Secret, TokenIdKey};
 use crate::tls::{Acceptor, Stream};
 use crate::vendor::Vendor;
 
@@ -31,7 +33,7 @@ use crate::vendor::Vendor;
 #[derive(Debug, Default)]
 pub struct Settings {
     /// Each token with its scopes; a webhook stands here as `USER_ID/SECRET`. The refresh token of `T` is `refresh-T`.
-    pub tokens: HashMap<String, Vec<String>>,
+    pub tokens: Vec<(String, Vec<String>)>,
     /// How long access tokens last; for ever if nothing is said.
     pub expires_in: Option<Duration>,
     /// How many calls may come at once; two more come free each second. Any number if nothing is said.
@@ -48,6 +50,9 @@ pub struct Emulator {
     vendor: Vendor,
     catalogue: Catalogue,
     tokens: Mutex<HashMap<String, Token>>,
+    /// The tokens that a login hands out, in turn.
+    logins: Vec<String>,
+    handed_out: AtomicU64,
     /// Refresh tokens that have not been used, with the scopes that they give.
     refresh: Mutex<HashMap<String, Vec<String>>>,
     expires_in: Option<Duration>,
@@ -81,6 +86,7 @@ const LEAK: f64 = 2.0;
 struct Reply {
     status: StatusCode,
     kind: &'static str,
+    headers: Vec<(HeaderName, HeaderValue)>,
     body: Vec<u8>,
 }
 
@@ -90,6 +96,7 @@ impl Reply {
         Self {
             status,
             kind: "application/json; charset=utf-8",
+            headers: Vec::new(),
             body: body.to_string().into_bytes(),
         }
     }
@@ -98,7 +105,26 @@ impl Reply {
         Self {
             status,
             kind: "text/xml; charset=utf-8",
+            headers: Vec::new(),
             body: body.into_bytes(),
+        }
+    }
+
+    /// With a header field more.
+    fn with(mut self, name: &'static str, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            self.headers.push((HeaderName::from_static(name), value));
+        }
+        self
+    }
+
+    /// A status, and nothing else.
+    const fn bare(status: StatusCode) -> Self {
+        Self {
+            status,
+            kind: "",
+            headers: Vec::new(),
+            body: Vec::new(),
         }
     }
 
@@ -106,6 +132,7 @@ impl Reply {
         Self {
             status: StatusCode::OK,
             kind: "application/octet-stream",
+            headers: Vec::new(),
             body,
         }
     }
@@ -120,6 +147,11 @@ impl Emulator {
             .iter()
             .map(|(token, scopes)| (format!("refresh-{token}"), scopes.clone()))
             .collect();
+        let logins = settings
+            .tokens
+            .iter()
+            .map(|(token, _)| token.clone())
+            .collect();
         let tokens = settings
             .tokens
             .into_iter()
@@ -129,6 +161,8 @@ impl Emulator {
             vendor,
             catalogue,
             tokens: Mutex::new(tokens),
+            logins,
+            handed_out: AtomicU64::new(0),
             refresh: Mutex::new(refresh),
             expires_in: settings.expires_in,
             bucket: settings.burst.map(|room| {
@@ -173,6 +207,55 @@ impl Emulator {
         Some((access, next, scopes))
     }
 
+    /// The next token that a login hands out, with its refresh token and scopes.
+    fn hand_out(&self) -> Option<(String, String, Vec<String>)> {
+        let turn = self.handed_out.fetch_add(1, Ordering::Relaxed);
+        let count = u64::try_from(self.logins.len()).ok()?;
+        let turn = usize::try_from(turn.checked_rem(count)?).ok()?;
+        let token = self.logins.get(turn)?;
+        let (scopes, _) = self.token(token)?;
+        Some((token.clone(), format!("refresh-{token}"), scopes))
+    }
+
+    /// Ends a token and its refresh token, whichever of the two is named. False if neither is known.
+    fn revoke(&self, token: &str) -> bool {
+        let access = token.strip_prefix("refresh-").unwrap_or(token);
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refresh = self.refresh.lock().unwrap_or_else(PoisonError::into_inner);
+        let refreshed = refresh.remove(&format!("refresh-{access}")).is_some();
+        tokens.remove(access).is_some() || refreshed
+    }
+
+    /// How long access tokens last, in seconds; `usual` where nothing else is said.
+    fn lasts(&self, usual: u64) -> u64 {
+        self.expires_in.map_or(usual, |lasts| lasts.as_secs())
+    }
+
+    /// Where links lead: scheme and host.
+    fn origin(&self, head: &Parts) -> String {
+        let host = head.headers.get(header::HOST);
+        let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let scheme = if self.secure { "https" } else { "http" };
+        format!("{scheme}://{host}")
+    }
+
+    /// True if a token of these scopes may call what needs this.
+    fn may(&self, scopes: &[String], need: &Requirement) -> Result<(), String> {
+        let holding = self
+            .vendor
+            .holding(&self.catalogue, scopes.iter().map(String::as_str));
+        match need {
+            Requirement::AnyOf(sets) if !sets.iter().any(|set| holding.opens().covers(set)) => {
+                let lacks = |set: &ScopeSet| {
+                    let missing = set.iter().find(|code| !holding.opens().contains(code));
+                    missing.map(str::to_owned)
+                };
+                Err(sets.first().and_then(lacks).unwrap_or_default())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Counts a call; false if there have been too many.
     fn has_room(&self) -> bool {
         let Some(bucket) = &self.bucket else {
@@ -201,14 +284,24 @@ impl Emulator {
             return Response::new(Full::default());
         };
         let body = body.to_bytes();
-        let Reply { status, kind, body } = match self.vendor {
+        let reply = match self.vendor {
             Vendor::Bitrix24 => bitrix24::answer(self, &head, &body),
+            Vendor::RingCentral => ringcentral::answer(self, &head, &body),
         };
+        let Reply {
+            status,
+            kind,
+            headers,
+            body,
+        } = reply;
         let mut response = Response::new(Full::new(Bytes::from(body)));
+        response.headers_mut().extend(headers);
         *response.status_mut() = status;
-        let kind = header::HeaderValue::from_static(kind);
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        let anyone = header::HeaderValue::from_static("*");
+        if !kind.is_empty() {
+            let kind = HeaderValue::from_static(kind);
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        }
+        let anyone = HeaderValue::from_static("*");
         response
             .headers_mut()
             .insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, anyone);

@@ -7,6 +7,7 @@ pub mod bitrix24;
 mod decode;
 mod field;
 mod json;
+pub mod ringcentral;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -25,7 +26,15 @@ use crate::model::{
 pub enum Vendor {
     /// Bitrix24: REST under `/rest/`.
     Bitrix24,
+    /// RingCentral: REST by verb and path.
+    RingCentral,
 }
+
+/// The vendor knows the target and offers other verbs only; answered with 405.
+pub(crate) const OTHER_VERBS: Fault = Fault {
+    reason: Reason::OperationUnlisted,
+    detail: "the vendor offers other verbs for this target",
+};
 
 /// What the dialect reads of a request before its body. Not `Debug`: it holds credentials.
 #[derive(Clone, Copy)]
@@ -45,6 +54,8 @@ pub struct Head<'r> {
 pub enum Reader<'r, 'c> {
     /// Reads as a Bitrix24 portal does.
     Bitrix24(bitrix24::Reader<'r, 'c>),
+    /// Reads as RingCentral's platform does.
+    RingCentral(ringcentral::Reader<'r, 'c>),
 }
 
 /// A refusal to be put into the vendor's words.
@@ -73,6 +84,17 @@ pub struct NativeAnswer {
     pub content_type: &'static str,
     /// The body.
     pub body: String,
+}
+
+/// How an operation is called: what `explain` reads where it is given a name only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Example {
+    /// The verb.
+    pub verb: String,
+    /// Path and query.
+    pub target: String,
+    /// True unless the target holds a credential of its own.
+    pub wants_token: bool,
 }
 
 /// A change to the bytes of a body or a query: what stands at `at` becomes `with`.
@@ -148,12 +170,13 @@ impl Splicer {
 
 impl Vendor {
     /// Every vendor.
-    pub const ALL: [Self; 1] = [Self::Bitrix24];
+    pub const ALL: [Self; 2] = [Self::Bitrix24, Self::RingCentral];
 
     /// The vendor's name in configuration, records and commands.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Bitrix24 => "bitrix24",
+            Self::RingCentral => "ringcentral",
         }
     }
 
@@ -172,6 +195,13 @@ impl Vendor {
                 prefixes: include_str!("../config/catalogue/bitrix24/prefixes.tsv"),
                 routes: "",
             },
+            Self::RingCentral => CatalogueText {
+                operations: include_str!("../config/catalogue/ringcentral/operations.tsv"),
+                scopes: include_str!("../config/catalogue/ringcentral/scopes.tsv"),
+                choices: include_str!("../config/catalogue/ringcentral/choices.tsv"),
+                prefixes: "",
+                routes: "",
+            },
         }
     }
 
@@ -179,6 +209,7 @@ impl Vendor {
     pub fn read<'r, 'c>(self, head: Head<'r>, catalogue: &'c Catalogue) -> Reader<'r, 'c> {
         match self {
             Self::Bitrix24 => Reader::Bitrix24(bitrix24::Reader::new(head, catalogue)),
+            Self::RingCentral => Reader::RingCentral(ringcentral::Reader::new(head, catalogue)),
         }
     }
 
@@ -186,35 +217,43 @@ impl Vendor {
     pub fn refuse(self, refusal: &Refusal<'_>) -> NativeAnswer {
         match self {
             Self::Bitrix24 => bitrix24::refuse(refusal),
+            Self::RingCentral => ringcentral::refuse(refusal),
         }
     }
 
-    /// Takes the members of a batch that are held back out of its request. `target` is the request's own. The batch must
-    /// have a layout.
-    pub fn divide(self, target: &str, batch: &Batch<'_>, children: &[Verdict<'_>]) -> Division {
+    /// Takes the members of a batch that are held back out of its request; `None` where the vendor has no batches that
+    /// can be divided. `target` is the request's own. The batch must have a layout.
+    pub fn divide(
+        self,
+        target: &str,
+        batch: &Batch<'_>,
+        children: &[Verdict<'_>],
+    ) -> Option<Division> {
         let (edits, splicer) = match self {
             Self::Bitrix24 => (
                 bitrix24::edits(batch, children),
                 Splicer::Bitrix24(bitrix24::Splicer::new(batch, children)),
             ),
+            Self::RingCentral => return None,
         };
         let in_query = batch.layout == Some(Layout::Query);
-        Division {
+        Some(Division {
             target: in_query.then(|| edited_query(target, &edits)),
             body: if in_query { Vec::new() } else { edits },
             splicer,
-        }
+        })
     }
 
-    /// The vendor's answer to a batch of which no member is left.
+    /// The vendor's answer to a batch of which no member is left; `None` where it has no such batches.
     pub fn answer_for_none(
         self,
         batch: &Batch<'_>,
         children: &[Verdict<'_>],
         now: Timestamp,
-    ) -> NativeAnswer {
+    ) -> Option<NativeAnswer> {
         match self {
-            Self::Bitrix24 => bitrix24::nothing_left(batch, children, now),
+            Self::Bitrix24 => Some(bitrix24::nothing_left(batch, children, now)),
+            Self::RingCentral => None,
         }
     }
 
@@ -222,6 +261,7 @@ impl Vendor {
     pub const fn authorization_server(self) -> &'static str {
         match self {
             Self::Bitrix24 => "oauth.bitrix.info",
+            Self::RingCentral => "platform.ringcentral.com",
         }
     }
 
@@ -229,6 +269,8 @@ impl Vendor {
     pub const fn allow_origin(self) -> Option<&'static str> {
         match self {
             Self::Bitrix24 => Some("*"),
+            // Not known: its SDK for browsers sends credentials, for which `*` would not do.
+            Self::RingCentral => None,
         }
     }
 
@@ -236,6 +278,7 @@ impl Vendor {
     pub const fn is_ambient_credential(self, name: &str) -> bool {
         match self {
             Self::Bitrix24 => matches!(name.as_bytes(), b"cookie" | b"x-bitrix-csrf-token"),
+            Self::RingCentral => matches!(name.as_bytes(), b"cookie"),
         }
     }
 
@@ -247,6 +290,7 @@ impl Vendor {
                 Some((code, fields)) if fields.ends_with(']') => code,
                 _ => granted,
             },
+            Self::RingCentral => granted,
         }
     }
 
@@ -263,7 +307,33 @@ impl Vendor {
     pub fn credential_kind(self, token: &str) -> CredentialKind {
         match self {
             Self::Bitrix24 if token.contains('/') => CredentialKind::Webhook,
-            Self::Bitrix24 => CredentialKind::Access,
+            Self::Bitrix24 | Self::RingCentral => CredentialKind::Access,
+        }
+    }
+
+    /// A request that calls an operation, which is given by its name or as `VERB /path`; `None` if it is neither.
+    pub fn example(self, catalogue: &Catalogue, operation: &str) -> Option<Example> {
+        if let Some((verb, target)) = operation.split_once(' ') {
+            return Some(Example {
+                verb: verb.to_owned(),
+                wants_token: !self.has_credential(target),
+                target: filled(target),
+            });
+        }
+        match self {
+            Self::Bitrix24 => Some(bitrix24::example(operation)),
+            Self::RingCentral => {
+                let _ = catalogue;
+                None
+            }
+        }
+    }
+
+    /// True if the target of a request holds a credential.
+    fn has_credential(self, target: &str) -> bool {
+        match self {
+            Self::Bitrix24 => bitrix24::has_credential(target),
+            Self::RingCentral => target.contains("access_token="),
         }
     }
 
@@ -271,8 +341,25 @@ impl Vendor {
     pub fn redact_path(self, path: &str) -> Cow<'_, str> {
         match self {
             Self::Bitrix24 => bitrix24::redact_path(path),
+            // No path of the platform holds a credential.
+            Self::RingCentral => Cow::Borrowed(path),
         }
     }
+}
+
+/// A template with something in the place of each parameter.
+fn filled(template: &str) -> String {
+    let mut target = String::new();
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('{') {
+        let Some((_, after)) = after.split_once('}') else {
+            break;
+        };
+        target.push_str(before);
+        target.push('1');
+        rest = after;
+    }
+    target + rest
 }
 
 /// The target with its query edited.
@@ -301,6 +388,7 @@ impl Reader<'_, '_> {
     pub fn wants_body(&self) -> bool {
         match self {
             Self::Bitrix24(reader) => reader.wants_body(),
+            Self::RingCentral(reader) => reader.wants_body(),
         }
     }
 
@@ -309,6 +397,7 @@ impl Reader<'_, '_> {
     pub fn watch(&mut self) -> Option<Watch> {
         match self {
             Self::Bitrix24(reader) => reader.watch().map(Watch::Bitrix24),
+            Self::RingCentral(_) => None,
         }
     }
 
@@ -316,6 +405,7 @@ impl Reader<'_, '_> {
     pub fn feed(&mut self, bytes: &[u8]) {
         match self {
             Self::Bitrix24(reader) => reader.feed(bytes),
+            Self::RingCentral(reader) => reader.feed(bytes),
         }
     }
 
@@ -323,6 +413,7 @@ impl Reader<'_, '_> {
     pub fn note(&mut self, fault: Fault) {
         match self {
             Self::Bitrix24(reader) => reader.note(fault),
+            Self::RingCentral(reader) => reader.note(fault),
         }
     }
 }
@@ -332,6 +423,7 @@ impl<'r, 'c> Reader<'r, 'c> {
     pub fn finish(self) -> Call<'r, 'c> {
         match self {
             Self::Bitrix24(reader) => reader.finish(),
+            Self::RingCentral(reader) => reader.finish(),
         }
     }
 }

@@ -1,21 +1,42 @@
-//! Vendor behaviour as executable prose: each example of the files in `bitrix24/` is read, decided and answered.
+//! Vendor behaviour as executable prose: each example of the files in `bitrix24/`, `ringcentral/` and `livechat/` is read, decided and answered.
 
 use grantgate::catalogue::Catalogue;
-use grantgate::model::{CredentialRead, Grant, GrantView, Reason, ScopeSet};
+use grantgate::model::{CredentialRead, Grant, GrantView, Reason};
 use grantgate::policy::{self, Rules};
 use grantgate::vendor::{Head, Refusal, Vendor};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-/// Each file, and how many examples it has at least.
-const PROSE: [(&str, &str, usize); 3] = [
-    ("calls.md", include_str!("bitrix24/calls.md"), 24),
-    ("batches.md", include_str!("bitrix24/batches.md"), 20),
-    ("dialect.md", include_str!("bitrix24/dialect.md"), 20),
+/// Each file, its vendor, and how many examples it has at least.
+const PROSE: [(&str, Vendor, &str, usize); 4] = [
+    (
+        "bitrix24/calls.md",
+        Vendor::Bitrix24,
+        include_str!("bitrix24/calls.md"),
+        24,
+    ),
+    (
+        "bitrix24/batches.md",
+        Vendor::Bitrix24,
+        include_str!("bitrix24/batches.md"),
+        20,
+    ),
+    (
+        "bitrix24/dialect.md",
+        Vendor::Bitrix24,
+        include_str!("bitrix24/dialect.md"),
+        20,
+    ),
+    (
+        "ringcentral/calls.md",
+        Vendor::RingCentral,
+        include_str!("ringcentral/calls.md"),
+        30,
+    ),
 ];
 
 struct Example<'p> {
     line: usize,
-    scopes: ScopeSet,
+    scopes: Vec<&'p str>,
     verb: &'p str,
     target: &'p str,
     headers: HeaderMap,
@@ -57,7 +78,6 @@ fn examples(prose: &'static str) -> Vec<Example<'static>> {
             scopes: block[0]
                 .split(' ')
                 .filter(|scope| !scope.is_empty())
-                .map(|granted| Vendor::Bitrix24.scope_code(granted))
                 .collect(),
             verb,
             target,
@@ -71,14 +91,14 @@ fn examples(prose: &'static str) -> Vec<Example<'static>> {
 
 #[test]
 fn every_example_holds() {
-    let catalogue = Catalogue::parse(Vendor::Bitrix24.bundled_catalogue()).unwrap();
-    for (file, prose, least) in PROSE {
+    for (file, vendor, prose, least) in PROSE {
+        let catalogue = Catalogue::parse(vendor.bundled_catalogue()).unwrap();
         let examples = examples(prose);
         assert!(examples.len() >= least, "{file}: {}", examples.len());
         for example in examples {
             let (line, target) = (example.line, example.target);
             assert_eq!(
-                said(&catalogue, &example),
+                said(vendor, &catalogue, &example),
                 example.expected,
                 "the example at line {line} of {file}: {target}"
             );
@@ -87,7 +107,7 @@ fn every_example_holds() {
 }
 
 /// The verdict and the answer in one line.
-fn said(catalogue: &Catalogue, example: &Example<'_>) -> String {
+fn said(vendor: Vendor, catalogue: &Catalogue, example: &Example<'_>) -> String {
     let verb = Method::from_bytes(example.verb.as_bytes()).unwrap();
     let head = Head {
         verb: &verb,
@@ -95,10 +115,10 @@ fn said(catalogue: &Catalogue, example: &Example<'_>) -> String {
         headers: &example.headers,
         has_body: !example.body.is_empty(),
     };
-    let mut reader = Vendor::Bitrix24.read(head, catalogue);
+    let mut reader = vendor.read(head, catalogue);
     reader.feed(example.body.as_bytes());
     let call = reader.finish();
-    let grant = Grant::declared(example.scopes.clone());
+    let grant = Grant::declared(vendor.holding(catalogue, example.scopes.iter().copied()));
     let view = match &call.credential {
         CredentialRead::One(one) if [b"T".as_slice(), b"1/S"].contains(&one.secret.expose()) => {
             GrantView::Known(&grant)
@@ -113,7 +133,7 @@ fn said(catalogue: &Catalogue, example: &Example<'_>) -> String {
         verdict.reason.as_str().to_owned(),
     ];
     if !verdict.permitted && verdict.reason != Reason::BatchMemberDenied {
-        let answer = Vendor::Bitrix24.refuse(&Refusal {
+        let answer = vendor.refuse(&Refusal {
             reason: verdict.reason,
             fault: call.fault,
             missing: &verdict.missing,
@@ -146,6 +166,17 @@ fn code(body: &str) -> String {
         return format!("xml:{}", rest.split('<').next().unwrap());
     }
     let body: serde_json::Value = serde_json::from_str(body).unwrap();
-    let code = body["error"].as_str().or(body["error"]["code"].as_str());
+    let said = [
+        "/error/code",
+        "/error/type",
+        "/sub_error",
+        "/error",
+        "/oauth_exception",
+        "/errorCode",
+        "/status",
+    ];
+    let code = said
+        .into_iter()
+        .find_map(|place| body.pointer(place)?.as_str());
     code.unwrap().to_owned()
 }

@@ -139,6 +139,8 @@ impl<'c, 'p, T> Walk<'c, '_, 'p, T> {
             if let Some(found) = self.onward(*next, rest)? {
                 return Ok(Some(found));
             }
+        } else if segment.is_empty() {
+            return Err(SHAPE);
         } else if node.resembles(segment) {
             return Err(CASE);
         }

@@ -57,10 +57,11 @@ pub(super) fn read(text: &str) -> Result<Vec<ScopeInfo>, CatalogueError> {
     Ok(scopes)
 }
 
+/// Codes by the code that stands for them.
+pub(super) type Closures = FxHashMap<Box<str>, Box<[Box<str>]>>;
+
 /// What each code stands for beside itself: the closure of what the table says.
-pub(super) fn closures(
-    scopes: &[ScopeInfo],
-) -> Result<FxHashMap<Box<str>, Box<[Box<str>]>>, CatalogueError> {
+pub(super) fn closures(scopes: &[ScopeInfo]) -> Result<Closures, CatalogueError> {
     let info = |code: &str| {
         let place = scopes.binary_search_by(|info| info.code.as_ref().cmp(code));
         place.ok().and_then(|place| scopes.get(place))

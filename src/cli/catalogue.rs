@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::output::{say, say_json};
 use super::{OK, WrongUse};
 use crate::catalogue::{Catalogue, describe};
-use crate::model::{ApiVersion, Operation};
+use crate::model::Operation;
 use crate::vendor::Vendor;
 
 #[derive(Debug, clap::Args)]
@@ -90,7 +90,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         return Ok(OK);
     }
     for operation in &operations {
-        let version = if operation.version == ApiVersion::V2 {
+        let version = if operation.version.is_usual() {
             ""
         } else {
             "v3:"

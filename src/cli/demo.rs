@@ -1,6 +1,5 @@
 //! `demo`: an emulated portal, a gate before it, a few calls and their verdicts.
 
-use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -45,7 +44,7 @@ pub(super) fn run() -> anyhow::Result<u8> {
     let portal_address = portal.local_addr()?;
     let scopes = SCOPES.map(str::to_owned).to_vec();
     let catalogue = Catalogue::parse(Vendor::Bitrix24.bundled_catalogue())?;
-    let tokens = HashMap::from([(TOKEN.to_owned(), scopes)]);
+    let tokens = vec![(TOKEN.to_owned(), scopes)];
     let emulator = Arc::new(Emulator::new(
         Vendor::Bitrix24,
         catalogue,

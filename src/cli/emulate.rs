@@ -1,6 +1,6 @@
 //! `emulate`: an emulated vendor alone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::tls::{Acceptor, ServerSettings};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The vendor: bitrix24
+    /// The vendor: bitrix24, ringcentral
     vendor: String,
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9405")]
@@ -48,7 +48,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         .tokens
         .iter()
         .map(|text| token(text))
-        .collect::<Result<HashMap<_, _>, _>>()?;
+        .collect::<Result<Vec<_>, _>>()?;
     let tls = arguments.tls.as_deref().map(acceptor).transpose()?;
     let catalogue = Catalogue::parse(vendor.bundled_catalogue())?;
     let settings = Settings {

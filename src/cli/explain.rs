@@ -19,9 +19,9 @@ use reading::MemberAnswer;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The vendor: bitrix24
+    /// The vendor: bitrix24, ringcentral, livechat
     vendor: String,
-    /// An operation by name (crm.deal.list, v3:tasks.task.get) or as "VERB /path"
+    /// An operation by name (`crm.deal.list`, `v3:tasks.task.get`, `agent/send_event@3.6`) or as "VERB /path"
     #[arg(required_unless_present = "request")]
     operation: Option<String>,
     /// The scopes that the token holds, separated by commas; "" for none
@@ -89,7 +89,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
             raw_request(&bytes)?
         }
         None => (
-            request_for(arguments.operation.as_deref().unwrap_or_default())?,
+            request_for(
+                vendor,
+                &catalogue,
+                arguments.operation.as_deref().unwrap_or_default(),
+            )?,
             Vec::new(),
         ),
     };
@@ -220,9 +224,14 @@ fn credential(call: &Call<'_, '_>) -> String {
 }
 
 fn tell(answer: &Answer) {
+    let version = if answer.api_version == ApiVersion::Sole.as_str() {
+        String::new()
+    } else {
+        format!(" {}", answer.api_version)
+    };
     say(&format!(
-        "{} ({} {})",
-        answer.operation, answer.vendor, answer.api_version
+        "{} ({}{version})",
+        answer.operation, answer.vendor
     ));
     say(&format!("  needs    {}", answer.requirement));
     if let (Some(access), Some(who)) = (answer.access, &answer.who) {
@@ -289,36 +298,24 @@ fn told(member: &MemberAnswer) -> String {
 }
 
 /// The request that calls an operation, with a token that stands for the one whose scopes are given.
-fn request_for(operation: &str) -> anyhow::Result<Request<()>> {
-    let (verb, target) = if let Some((verb, target)) = operation.split_once(' ') {
-        (verb, target.to_owned())
-    } else {
-        let (version, name) = match operation.split_once(':') {
-            Some((version, name)) if version == ApiVersion::V3.as_str() => ("api/", name),
-            Some((version, name)) if version == ApiVersion::V2.as_str() => ("", name),
-            _ => ("", operation),
-        };
-        ("POST", format!("/rest/{version}{name}"))
-    };
+fn request_for(
+    vendor: Vendor,
+    catalogue: &Catalogue,
+    operation: &str,
+) -> anyhow::Result<Request<()>> {
     let wrong = || {
         WrongUse(format!(
             "`{operation}` is neither a name nor \"VERB /path\""
         ))
     };
+    let example = vendor.example(catalogue, operation).ok_or_else(wrong)?;
     let mut request = Request::builder()
-        .method(Method::from_bytes(verb.as_bytes()).map_err(|_| wrong())?)
-        .uri(target.as_str())
+        .method(Method::from_bytes(example.verb.as_bytes()).map_err(|_| wrong())?)
+        .uri(example.target.as_str())
         .header(http::header::HOST, "gate.example")
         .body(())
         .map_err(|_| wrong())?;
-    let bare = request
-        .uri()
-        .path()
-        .split('/')
-        .filter(|segment| !segment.is_empty())
-        .count()
-        <= 3;
-    if bare && !target.contains("auth=") && !target.contains("access_token=") {
+    if example.wants_token {
         request.headers_mut().insert(
             http::header::AUTHORIZATION,
             HeaderValue::from_static("Bearer explained"),

@@ -3,7 +3,7 @@
 mod batch;
 mod methods;
 mod oauth;
-mod php;
+pub(super) mod php;
 mod request;
 
 use http::StatusCode;

@@ -60,9 +60,12 @@ pub(super) fn divide(
             target,
             batch,
             &decision.children,
-        )))
+        )?))
     } else {
-        Divided::Answered(gate.vendor.answer_for_none(batch, &decision.children, now))
+        Divided::Answered(
+            gate.vendor
+                .answer_for_none(batch, &decision.children, now)?,
+        )
     })
 }
 

@@ -152,10 +152,10 @@ pub(super) fn refuse(
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
-    if status == StatusCode::METHOD_NOT_ALLOWED {
-        if let Ok(offered) = HeaderValue::try_from(refusing.offered.to_string()) {
-            headers.insert(header::ALLOW, offered);
-        }
+    if status == StatusCode::METHOD_NOT_ALLOWED
+        && let Ok(offered) = HeaderValue::try_from(refusing.offered.to_string())
+    {
+        headers.insert(header::ALLOW, offered);
     }
     if matches!(reason, Reason::AmbiguousFraming | Reason::UpgradeRefused) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

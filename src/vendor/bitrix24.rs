@@ -24,5 +24,5 @@ pub use read::Reader;
 pub(super) use refusal::refuse;
 pub use split::Splicer;
 pub(super) use split::{edits, nothing_left};
-pub(super) use target::redact_path;
+pub(super) use target::{example, has_credential, redact_path};
 pub use upload::Watch;

@@ -28,6 +28,8 @@ pub struct Gate {
 #[derive(Clone, Default)]
 pub struct Setup {
     pub top: String,
+    /// The vendor; Bitrix24 if nothing is said.
+    pub vendor: Option<&'static str>,
     pub gate: String,
     pub after: String,
     pub env: HashMap<String, String>,
@@ -40,6 +42,13 @@ impl Setup {
             gate: format!("upstream = \"http://{portal}\"\n"),
             ..Self::default()
         }
+    }
+
+    /// Of another vendor.
+    #[must_use]
+    pub fn of(mut self, vendor: &'static str) -> Self {
+        self.vendor = Some(vendor);
+        self
     }
 
     /// Adds a setting to the gate.
@@ -80,8 +89,11 @@ impl Setup {
         let state = dir.join("var");
         format!(
             "[state]\ndir = {state:?}\n{}\n[admin]\nlisten = \"127.0.0.1:0\"\n[[gate]]\nname = \"portal\"\nvendor = \
-             \"bitrix24\"\nlisten = \"127.0.0.1:0\"\n{}{}",
-            self.top, self.gate, self.after
+             {:?}\nlisten = \"127.0.0.1:0\"\n{}{}",
+            self.top,
+            self.vendor.unwrap_or("bitrix24"),
+            self.gate,
+            self.after
         )
     }
 }

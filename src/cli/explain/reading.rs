@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use crate::catalogue::{self};
 use crate::model::{
-    AnswerShape, Asked, Call, CredentialRead, Decision, Inspected, Layout, Location, Verdict,
+    AnswerShape, ApiVersion, Asked, Call, CredentialRead, Decision, Inspected, Layout, Location,
+    Verdict,
 };
 
 /// One member of a batch.
@@ -91,8 +92,11 @@ pub(super) fn story(call: &Call<'_, '_>) -> Vec<String> {
             "The token endpoint: it goes to the authorization server, unjudged.".to_owned()
         }
         operation => {
-            let version = operation.version().as_str();
-            format!("The path names `{name}` of version {version}.")
+            let version = match operation.version() {
+                ApiVersion::Sole => String::new(),
+                version => format!(" of version {}", version.as_str()),
+            };
+            format!("The target names `{name}`{version}.")
         }
     });
     story.push(match &call.credential {

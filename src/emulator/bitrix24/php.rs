@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 /// Reads a query or form.
-pub(super) fn parse(text: &[u8]) -> Map<String, Value> {
+pub(in crate::emulator) fn parse(text: &[u8]) -> Map<String, Value> {
     let mut parameters = Map::new();
     for pair in text
         .split(|byte| *byte == b'&')

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::model::{ApiVersion, Fault, OPERATION_NAME_CAP, Reason};
+use crate::vendor::Example;
 
 /// A path that fits one of the documented shapes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +16,27 @@ pub(super) struct Target<'r> {
     pub(super) method: &'r str,
     /// True if the answer is asked for as XML.
     pub(super) xml: bool,
+}
+
+/// The request that calls a method: `name`, or `v3:name` for REST 3.0.
+pub(in crate::vendor) fn example(operation: &str) -> Example {
+    let (version, name) = match operation.split_once(':') {
+        Some((version, name)) if version == ApiVersion::V3.as_str() => ("api/", name),
+        Some((version, name)) if version == ApiVersion::V2.as_str() => ("", name),
+        _ => ("", operation),
+    };
+    Example {
+        verb: "POST".to_owned(),
+        target: format!("/rest/{version}{name}"),
+        wants_token: true,
+    }
+}
+
+/// True if the target is that of a webhook, or has a token in its query.
+pub(in crate::vendor) fn has_credential(target: &str) -> bool {
+    let path = target.split('?').next().unwrap_or(target);
+    let segments = path.split('/').filter(|segment| !segment.is_empty());
+    segments.count() > 3 || target.contains("auth=") || target.contains("access_token=")
 }
 
 /// What a path is.
