@@ -110,6 +110,12 @@ impl Catalogue {
         self.routes.find(verb, path)
     }
 
+    /// A verb and the template of the path that lead to an operation; `None` if none do.
+    pub fn path_of(&self, operation: &Operation) -> Option<(String, String)> {
+        self.routes
+            .template(|leads_to| leads_to.index == operation.index)
+    }
+
     /// What a subscription to the events of this path asks for, for vendors whose events are told so. The path has no
     /// query.
     pub fn filter<'c, 'p>(&'c self, path: &'p str) -> Routed<'c, 'p, Requirement> {

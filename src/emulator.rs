@@ -4,6 +4,7 @@
 //! so that the one can be held against the other.
 
 mod bitrix24;
+mod livechat;
 mod ringcentral;
 
 use std::collections::HashMap;
@@ -287,6 +288,7 @@ impl Emulator {
         let reply = match self.vendor {
             Vendor::Bitrix24 => bitrix24::answer(self, &head, &body),
             Vendor::RingCentral => ringcentral::answer(self, &head, &body),
+            Vendor::LiveChat => livechat::answer(self, &head, &body),
         };
         let Reply {
             status,

@@ -7,6 +7,7 @@ pub mod bitrix24;
 mod decode;
 mod field;
 mod json;
+pub mod livechat;
 pub mod ringcentral;
 
 use std::borrow::Cow;
@@ -28,6 +29,8 @@ pub enum Vendor {
     Bitrix24,
     /// RingCentral: REST by verb and path.
     RingCentral,
+    /// LiveChat: actions by path and version.
+    LiveChat,
 }
 
 /// The vendor knows the target and offers other verbs only; answered with 405.
@@ -56,6 +59,8 @@ pub enum Reader<'r, 'c> {
     Bitrix24(bitrix24::Reader<'r, 'c>),
     /// Reads as RingCentral's platform does.
     RingCentral(ringcentral::Reader<'r, 'c>),
+    /// Reads as LiveChat does.
+    LiveChat(livechat::Reader<'r, 'c>),
 }
 
 /// A refusal to be put into the vendor's words.
@@ -93,6 +98,8 @@ pub struct Example {
     pub verb: String,
     /// Path and query.
     pub target: String,
+    /// Header fields that belong to it.
+    pub headers: Vec<(&'static str, &'static str)>,
     /// True unless the target holds a credential of its own.
     pub wants_token: bool,
 }
@@ -122,6 +129,8 @@ pub struct Division {
 pub enum Splicer {
     /// As a Bitrix24 portal answers.
     Bitrix24(bitrix24::Splicer),
+    /// As LiveChat answers.
+    LiveChat(livechat::Splicer),
 }
 
 /// Looks at a body that is passed on before it was read to its end.
@@ -157,6 +166,7 @@ impl Splicer {
     pub fn feed(&mut self, piece: Bytes) -> Bytes {
         match self {
             Self::Bitrix24(splicer) => splicer.feed(piece),
+            Self::LiveChat(splicer) => splicer.feed(piece),
         }
     }
 
@@ -164,19 +174,21 @@ impl Splicer {
     pub fn finish(&mut self) -> Bytes {
         match self {
             Self::Bitrix24(splicer) => splicer.finish(),
+            Self::LiveChat(_) => Bytes::new(),
         }
     }
 }
 
 impl Vendor {
     /// Every vendor.
-    pub const ALL: [Self; 2] = [Self::Bitrix24, Self::RingCentral];
+    pub const ALL: [Self; 3] = [Self::Bitrix24, Self::RingCentral, Self::LiveChat];
 
     /// The vendor's name in configuration, records and commands.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Bitrix24 => "bitrix24",
             Self::RingCentral => "ringcentral",
+            Self::LiveChat => "livechat",
         }
     }
 
@@ -202,6 +214,13 @@ impl Vendor {
                 prefixes: "",
                 routes: "",
             },
+            Self::LiveChat => CatalogueText {
+                operations: include_str!("../config/catalogue/livechat/operations.tsv"),
+                scopes: include_str!("../config/catalogue/livechat/scopes.tsv"),
+                choices: include_str!("../config/catalogue/livechat/choices.tsv"),
+                prefixes: "",
+                routes: include_str!("../config/catalogue/livechat/routes.tsv"),
+            },
         }
     }
 
@@ -210,6 +229,7 @@ impl Vendor {
         match self {
             Self::Bitrix24 => Reader::Bitrix24(bitrix24::Reader::new(head, catalogue)),
             Self::RingCentral => Reader::RingCentral(ringcentral::Reader::new(head, catalogue)),
+            Self::LiveChat => Reader::LiveChat(livechat::Reader::new(head, catalogue)),
         }
     }
 
@@ -218,6 +238,7 @@ impl Vendor {
         match self {
             Self::Bitrix24 => bitrix24::refuse(refusal),
             Self::RingCentral => ringcentral::refuse(refusal),
+            Self::LiveChat => livechat::refuse(refusal),
         }
     }
 
@@ -233,6 +254,10 @@ impl Vendor {
             Self::Bitrix24 => (
                 bitrix24::edits(batch, children),
                 Splicer::Bitrix24(bitrix24::Splicer::new(batch, children)),
+            ),
+            Self::LiveChat => (
+                livechat::edits(batch, children),
+                Splicer::LiveChat(livechat::Splicer::new(batch, children)),
             ),
             Self::RingCentral => return None,
         };
@@ -253,6 +278,7 @@ impl Vendor {
     ) -> Option<NativeAnswer> {
         match self {
             Self::Bitrix24 => Some(bitrix24::nothing_left(batch, children, now)),
+            Self::LiveChat => Some(livechat::nothing_left(batch, children)),
             Self::RingCentral => None,
         }
     }
@@ -262,6 +288,7 @@ impl Vendor {
         match self {
             Self::Bitrix24 => "oauth.bitrix.info",
             Self::RingCentral => "platform.ringcentral.com",
+            Self::LiveChat => "accounts.livechat.com",
         }
     }
 
@@ -270,7 +297,7 @@ impl Vendor {
         match self {
             Self::Bitrix24 => Some("*"),
             // Not known: its SDK for browsers sends credentials, for which `*` would not do.
-            Self::RingCentral => None,
+            Self::RingCentral | Self::LiveChat => None,
         }
     }
 
@@ -278,7 +305,7 @@ impl Vendor {
     pub const fn is_ambient_credential(self, name: &str) -> bool {
         match self {
             Self::Bitrix24 => matches!(name.as_bytes(), b"cookie" | b"x-bitrix-csrf-token"),
-            Self::RingCentral => matches!(name.as_bytes(), b"cookie"),
+            Self::RingCentral | Self::LiveChat => matches!(name.as_bytes(), b"cookie"),
         }
     }
 
@@ -290,7 +317,7 @@ impl Vendor {
                 Some((code, fields)) if fields.ends_with(']') => code,
                 _ => granted,
             },
-            Self::RingCentral => granted,
+            Self::RingCentral | Self::LiveChat => granted,
         }
     }
 
@@ -307,7 +334,8 @@ impl Vendor {
     pub fn credential_kind(self, token: &str) -> CredentialKind {
         match self {
             Self::Bitrix24 if token.contains('/') => CredentialKind::Webhook,
-            Self::Bitrix24 | Self::RingCentral => CredentialKind::Access,
+            Self::LiveChat if livechat::is_personal(token) => CredentialKind::Personal,
+            Self::Bitrix24 | Self::RingCentral | Self::LiveChat => CredentialKind::Access,
         }
     }
 
@@ -318,14 +346,13 @@ impl Vendor {
                 verb: verb.to_owned(),
                 wants_token: !self.has_credential(target),
                 target: filled(target),
+                headers: Vec::new(),
             });
         }
         match self {
             Self::Bitrix24 => Some(bitrix24::example(operation)),
-            Self::RingCentral => {
-                let _ = catalogue;
-                None
-            }
+            Self::RingCentral => None,
+            Self::LiveChat => livechat::example(catalogue, operation),
         }
     }
 
@@ -334,6 +361,7 @@ impl Vendor {
         match self {
             Self::Bitrix24 => bitrix24::has_credential(target),
             Self::RingCentral => target.contains("access_token="),
+            Self::LiveChat => false,
         }
     }
 
@@ -341,8 +369,8 @@ impl Vendor {
     pub fn redact_path(self, path: &str) -> Cow<'_, str> {
         match self {
             Self::Bitrix24 => bitrix24::redact_path(path),
-            // No path of the platform holds a credential.
-            Self::RingCentral => Cow::Borrowed(path),
+            // No path of theirs holds a credential.
+            Self::RingCentral | Self::LiveChat => Cow::Borrowed(path),
         }
     }
 }
@@ -389,6 +417,7 @@ impl Reader<'_, '_> {
         match self {
             Self::Bitrix24(reader) => reader.wants_body(),
             Self::RingCentral(reader) => reader.wants_body(),
+            Self::LiveChat(reader) => reader.wants_body(),
         }
     }
 
@@ -397,7 +426,7 @@ impl Reader<'_, '_> {
     pub fn watch(&mut self) -> Option<Watch> {
         match self {
             Self::Bitrix24(reader) => reader.watch().map(Watch::Bitrix24),
-            Self::RingCentral(_) => None,
+            Self::RingCentral(_) | Self::LiveChat(_) => None,
         }
     }
 
@@ -406,6 +435,7 @@ impl Reader<'_, '_> {
         match self {
             Self::Bitrix24(reader) => reader.feed(bytes),
             Self::RingCentral(reader) => reader.feed(bytes),
+            Self::LiveChat(reader) => reader.feed(bytes),
         }
     }
 
@@ -414,6 +444,7 @@ impl Reader<'_, '_> {
         match self {
             Self::Bitrix24(reader) => reader.note(fault),
             Self::RingCentral(reader) => reader.note(fault),
+            Self::LiveChat(reader) => reader.note(fault),
         }
     }
 }
@@ -424,6 +455,7 @@ impl<'r, 'c> Reader<'r, 'c> {
         match self {
             Self::Bitrix24(reader) => reader.finish(),
             Self::RingCentral(reader) => reader.finish(),
+            Self::LiveChat(reader) => reader.finish(),
         }
     }
 }

@@ -7,7 +7,7 @@ use grantgate::vendor::{Head, Refusal, Vendor};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 /// Each file, its vendor, and how many examples it has at least.
-const PROSE: [(&str, Vendor, &str, usize); 4] = [
+const PROSE: [(&str, Vendor, &str, usize); 5] = [
     (
         "bitrix24/calls.md",
         Vendor::Bitrix24,
@@ -30,6 +30,12 @@ const PROSE: [(&str, Vendor, &str, usize); 4] = [
         "ringcentral/calls.md",
         Vendor::RingCentral,
         include_str!("ringcentral/calls.md"),
+        30,
+    ),
+    (
+        "livechat/calls.md",
+        Vendor::LiveChat,
+        include_str!("livechat/calls.md"),
         30,
     ),
 ];
@@ -120,7 +126,7 @@ fn said(vendor: Vendor, catalogue: &Catalogue, example: &Example<'_>) -> String 
     let call = reader.finish();
     let grant = Grant::declared(vendor.holding(catalogue, example.scopes.iter().copied()));
     let view = match &call.credential {
-        CredentialRead::One(one) if [b"T".as_slice(), b"1/S"].contains(&one.secret.expose()) => {
+        CredentialRead::One(one) if [b"T".as_slice(), b"1/S", b"acc:pat"].contains(&one.secret.expose()) => {
             GrantView::Known(&grant)
         }
         CredentialRead::One(_) => GrantView::Unknown,
@@ -178,5 +184,8 @@ fn code(body: &str) -> String {
     let code = said
         .into_iter()
         .find_map(|place| body.pointer(place)?.as_str());
-    code.unwrap().to_owned()
+    // The old API of LiveChat has no codes, only texts.
+    let text = body.pointer("/errors/0").and_then(serde_json::Value::as_str);
+    let word = text.and_then(|text| text.split(' ').next());
+    code.or(word).unwrap().to_owned()
 }

@@ -102,6 +102,21 @@ impl<T> Routes<T> {
         }
     }
 
+    /// A verb and the template of the first entry that fits; parameters have no names there.
+    pub(super) fn template(&self, fits: impl Fn(&T) -> bool) -> Option<(String, String)> {
+        let mut open = vec![(0, String::new())];
+        while let Some((at, path)) = open.pop() {
+            let node = self.nodes.get(at)?;
+            if let Some((verb, _)) = node.verbs.iter().find(|(_, leads_to)| fits(leads_to)) {
+                return Some((verb.to_string(), path));
+            }
+            let literals = node.literals.iter();
+            open.extend(literals.map(|(segment, next)| (*next, format!("{path}/{segment}"))));
+            open.extend(node.parameter.map(|next| (next, format!("{path}/{{}}"))));
+        }
+        None
+    }
+
     /// The segments of a path that stand in a template, and a mark for each of the others: what a record may show.
     pub(super) fn outline(&self, path: &str) -> String {
         let mut outline = String::new();

@@ -315,6 +315,10 @@ fn request_for(
         .header(http::header::HOST, "gate.example")
         .body(())
         .map_err(|_| wrong())?;
+    for (name, value) in example.headers {
+        let value = HeaderValue::from_static(value);
+        request.headers_mut().insert(name, value);
+    }
     if example.wants_token {
         request.headers_mut().insert(
             http::header::AUTHORIZATION,

@@ -104,7 +104,7 @@ pub(super) fn read(section: &Section<'_, '_>, common: &Common<'_>) -> Option<Gat
     if !section.has("vendor") {
         section.required("vendor", "bitrix24");
     }
-    let vendor = section.choice("vendor", &vendors, &["livechat"]);
+    let vendor = section.choice("vendor", &vendors, &[]);
     let listen = section.address("listen", None);
     let tls = section.table("tls").map(|table| tls(&table));
     let places = upstream(section, vendor, common.limits);

@@ -36,6 +36,8 @@ pub enum CredentialKind {
     Access,
     /// A Bitrix24 incoming webhook.
     Webhook,
+    /// A personal access token, with the account it belongs to.
+    Personal,
 }
 
 impl CredentialKind {
@@ -44,6 +46,7 @@ impl CredentialKind {
         match self {
             Self::Access => "access",
             Self::Webhook => "webhook",
+            Self::Personal => "pat",
         }
     }
 }

@@ -129,7 +129,7 @@ fn code(refusal: &Refusal<'_>) -> (u16, &'static str, &'static str) {
 fn text(refusal: &Refusal<'_>) -> String {
     let credential = match refusal.credential {
         Some(CredentialKind::Webhook) => "webhook",
-        Some(CredentialKind::Access) | None => "access",
+        Some(CredentialKind::Access | CredentialKind::Personal) | None => "access",
     };
     match refusal.reason {
         Reason::ScopeMissing | Reason::BatchMemberDenied if refusal.missing.is_empty() => {

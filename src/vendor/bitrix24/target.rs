@@ -28,6 +28,7 @@ pub(in crate::vendor) fn example(operation: &str) -> Example {
     Example {
         verb: "POST".to_owned(),
         target: format!("/rest/{version}{name}"),
+        headers: Vec::new(),
         wants_token: true,
     }
 }

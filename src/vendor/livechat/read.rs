@@ -1,0 +1,377 @@
+//! Reading one request: which credential, which action of which version, and whether LiveChat could see it otherwise.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, header};
+
+use super::conditions;
+use super::credentials;
+use super::payload::{self, Payload, Said};
+use crate::catalogue::{Catalogue, Routed};
+use crate::model::{
+    AnswerShape, ApiVersion, Asked, Batch, Call, CredentialRead, Fault, Inspected, Layout, Member,
+    Operation, Reason, Server, Verbs, cap_name,
+};
+use crate::vendor::field::{MediaType, media_type};
+use crate::vendor::{Head, OTHER_VERBS};
+
+const VERSIONS: Fault = Fault {
+    reason: Reason::AmbiguousOperation,
+    detail: "`X-API-Version` stands twice, or names another version than the path",
+};
+const OVERRIDE: Fault = Fault {
+    reason: Reason::AmbiguousOperation,
+    detail: "a header names another verb than the request",
+};
+const AUTHOR: Fault = Fault {
+    reason: Reason::AmbiguousCredential,
+    detail: "this version has dropped `X-Author-Id` and `author_id`, or the request names two authors",
+};
+const BODY_TYPE: Fault = Fault {
+    reason: Reason::AmbiguousBody,
+    detail: "the action is judged by its body, which is not `application/json` and uncompressed",
+};
+
+const OVERRIDES: [&str; 6] = [
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x_http_method_override",
+    "x_http_method",
+    "x_method_override",
+];
+
+/// Token traffic: it goes to the authorization server and is not judged.
+const TOKEN_TRAFFIC: [(&str, &str); 5] = [
+    ("POST", "/v2/token"),
+    ("DELETE", "/v2/token"),
+    ("GET", "/v2/info"),
+    ("GET", "/v2/customer/info"),
+    ("DELETE", "/v2/customer/token"),
+];
+
+/// The first versions that no longer know an author beside the token.
+const WITHOUT_AUTHOR: [&str; 2] = ["3.6", "3.7"];
+
+/// Reads one request as LiveChat does.
+#[derive(Debug)]
+pub struct Reader<'r, 'c> {
+    catalogue: &'c Catalogue,
+    call: Call<'r, 'c>,
+    /// The values of the path's parameters.
+    values: Vec<&'r str>,
+    query: &'r str,
+    body: Option<Judged<'c>>,
+}
+
+/// An action whose need stands in its body.
+#[derive(Debug)]
+struct Judged<'c> {
+    operation: &'c Operation,
+    /// The action that each element of a batch stands for.
+    single: Option<&'c Operation>,
+    payload: Box<Payload>,
+}
+
+impl<'r, 'c> Reader<'r, 'c> {
+    pub(in crate::vendor) fn new(head: Head<'r>, catalogue: &'c Catalogue) -> Self {
+        let (path, query) = head.target.split_once('?').unwrap_or((head.target, ""));
+        let mut reader = Self {
+            catalogue,
+            call: Call::new(CredentialRead::Missing, Asked::Unparsed),
+            values: Vec::new(),
+            query,
+            body: None,
+        };
+        match credentials::read(head.headers) {
+            Ok(credential) => reader.call.credential = credential,
+            Err(fault) => {
+                reader.call.credential = CredentialRead::Unclear;
+                reader.note(fault);
+            }
+        }
+        let repeats = |value: &http::HeaderValue| {
+            value
+                .as_bytes()
+                .eq_ignore_ascii_case(head.verb.as_str().as_bytes())
+        };
+        let overridden = OVERRIDES
+            .into_iter()
+            .any(|name| !head.headers.get_all(name).iter().all(repeats));
+        if overridden {
+            reader.note(OVERRIDE);
+        }
+        if reader.is_preflight(head) {
+            reader.call.operation = Asked::Preflight;
+        } else {
+            reader.read_target(head, path);
+        }
+        reader
+    }
+
+    /// A CORS preflight: it carries nothing that could be run.
+    fn is_preflight(&self, head: Head<'_>) -> bool {
+        *head.verb == Method::OPTIONS
+            && head.headers.contains_key(header::ORIGIN)
+            && head
+                .headers
+                .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+            && !head.has_body
+            && matches!(self.call.credential, CredentialRead::Missing)
+            && self.call.fault.is_none()
+    }
+
+    fn read_target(&mut self, head: Head<'r>, path: &'r str) {
+        let verb = head.verb.as_str();
+        let version = match version(head.headers) {
+            Ok(version) => version,
+            Err(fault) => {
+                self.note(fault);
+                None
+            }
+        };
+        self.call.answer = shape_of(path, version);
+        if is_of_accounts(path, version) {
+            self.call.server = Server::Authorization;
+        }
+        if let Some((name, _)) = TOKEN_TRAFFIC
+            .iter()
+            .zip(TOKEN_NAMES)
+            .find(|((known, at), _)| *known == verb && *at == path)
+            .map(|(traffic, name)| (name, traffic))
+        {
+            self.call.operation = Asked::TokenTraffic(name);
+            // The token that it is about is the authorization server's to judge.
+            self.call.credential = CredentialRead::Missing;
+            return;
+        }
+        let routed = match self.full_path(path, version) {
+            // The catalogue's own mark for the old API is no path of the vendor.
+            _ if path.starts_with("/@") => return self.unlisted(verb, path),
+            Cow::Borrowed(path) => self.catalogue.route(verb, path),
+            Cow::Owned(full) => match self.catalogue.route(verb, &full) {
+                Routed::Found(operation, _) => Routed::Found(operation, Vec::new()),
+                Routed::OtherVerbs(verbs) => Routed::OtherVerbs(verbs),
+                Routed::Unknown => Routed::Unknown,
+                Routed::Unclear(detail) => Routed::Unclear(detail),
+            },
+        };
+        match routed {
+            Routed::Found(operation, values) => {
+                self.values = values;
+                self.found(operation, head);
+            }
+            Routed::Unclear(detail) => self.note(Fault {
+                reason: Reason::AmbiguousOperation,
+                detail,
+            }),
+            Routed::OtherVerbs(offered) => {
+                self.call.offered = offered;
+                self.unlisted(verb, path);
+                self.note(OTHER_VERBS);
+            }
+            Routed::Unknown => self.unlisted(verb, path),
+        }
+    }
+
+    /// The path with its version: from the header where the path has none.
+    fn full_path(&mut self, path: &'r str, version: Option<&str>) -> Cow<'r, str> {
+        let first = path.trim_start_matches('/').split('/').next();
+        let named = first
+            .and_then(|first| first.strip_prefix('v'))
+            .filter(|version| version.starts_with(|c: char| c.is_ascii_digit()));
+        match (named, version) {
+            (_, None) => Cow::Borrowed(path),
+            (Some(named), Some(version)) => {
+                if named != version {
+                    self.note(VERSIONS);
+                }
+                Cow::Borrowed(path)
+            }
+            (None, Some("2")) => Cow::Owned(format!("/@2{path}")),
+            (None, Some(version)) => Cow::Owned(format!("/v{version}{path}")),
+        }
+    }
+
+    fn found(&mut self, operation: &'c Arc<Operation>, head: Head<'r>) {
+        let operation: &'c Operation = operation;
+        self.call.operation = Asked::Listed(operation);
+        self.read_author(operation, head.headers);
+        let single = single_of(self.catalogue, operation);
+        let decides = |operation| conditions::look_at_body(self.catalogue, operation);
+        if single.is_some() || decides(operation) {
+            let json = matches!(media_type(head.headers), Some(MediaType::Json))
+                && !head.headers.contains_key(header::CONTENT_ENCODING);
+            if head.has_body && !json {
+                self.note(BODY_TYPE);
+            }
+            self.body = Some(Judged {
+                operation,
+                single,
+                payload: Box::new(Payload::new(single.is_some())),
+            });
+        } else {
+            self.call.operation = self.asked(operation, &Said::default());
+        }
+    }
+
+    fn asked(&self, operation: &'c Operation, said: &Said) -> Asked<'c> {
+        let request = conditions::Request {
+            values: &self.values,
+            query: self.query,
+        };
+        conditions::asked(self.catalogue, operation, &request, said)
+    }
+
+    /// An author beside the token: an agent that acts as a bot, in versions that allow it.
+    fn read_author(&mut self, operation: &Operation, headers: &HeaderMap) {
+        let mut values = headers.get_all("x-author-id").iter();
+        let Some(value) = values.next() else {
+            return;
+        };
+        if values.next().is_some() {
+            self.note(AUTHOR);
+        }
+        self.author(operation, value.to_str().unwrap_or_default());
+    }
+
+    fn author(&mut self, operation: &Operation, author: &str) {
+        let version = operation.name.rsplit('@').next().unwrap_or_default();
+        let named = self.call.author.replace(cap_name(author)).is_some();
+        if named || WITHOUT_AUTHOR.contains(&version) {
+            self.note(AUTHOR);
+        }
+    }
+
+    fn unlisted(&mut self, verb: &str, path: &str) {
+        let known = Verbs::KNOWN.contains(&verb);
+        let verb = if known { verb } else { "unknown" };
+        self.call.operation = Asked::Unlisted {
+            version: ApiVersion::Sole,
+            name: cap_name(&format!("{verb} {}", self.catalogue.outline(path))),
+            assumed: None,
+        };
+    }
+
+    pub(in crate::vendor) fn wants_body(&self) -> bool {
+        self.call.fault.is_none() && self.body.is_some()
+    }
+
+    pub(in crate::vendor) fn feed(&mut self, bytes: &[u8]) {
+        if let Some(judged) = &mut self.body {
+            judged.payload.feed(bytes);
+        }
+    }
+
+    /// Notes what was found wrong; the reason that comes first in their order stays.
+    pub(in crate::vendor) fn note(&mut self, fault: Fault) {
+        let known = self.call.fault;
+        if known.is_none_or(|known| fault.reason < known.reason) {
+            self.call.fault = Some(fault);
+        }
+        if fault.reason == Reason::BodyOverCap {
+            self.call.inspected = Inspected::OverCap;
+        }
+    }
+
+    pub(in crate::vendor) fn finish(mut self) -> Call<'r, 'c> {
+        if self.wants_body()
+            && let Some(judged) = self.body.take()
+        {
+            self.call.inspected = Inspected::Full;
+            let Judged {
+                operation,
+                single,
+                payload,
+            } = judged;
+            let read = payload.finish();
+            if let Some(fault) = read.fault {
+                self.note(fault);
+                self.call.inspected = Inspected::Unparseable;
+            }
+            if let Some(author) = read.top.get("author_id") {
+                self.author(operation, author);
+            }
+            match single {
+                Some(single) => {
+                    self.call.operation = self.asked(operation, &Said::default());
+                    self.call.batch = Some(Box::new(self.batch(single, &read)));
+                }
+                None => self.call.operation = self.asked(operation, &read.top),
+            }
+        }
+        self.call
+    }
+
+    fn batch(&self, single: &'c Operation, read: &payload::Read) -> Batch<'c> {
+        let members = read.elements.iter().enumerate();
+        Batch {
+            members: members
+                .map(|(position, said)| Member {
+                    key: position.to_string().into(),
+                    asked: self.asked(single, said),
+                    refers: Vec::new(),
+                    at: said.at.clone(),
+                    uncounted: None,
+                })
+                .collect(),
+            halt: false,
+            layout: read.frame.clone().map(Layout::Array),
+        }
+    }
+}
+
+const TOKEN_NAMES: [&str; 5] = [
+    "POST /v2/token",
+    "DELETE /v2/token",
+    "GET /v2/info",
+    "GET /v2/customer/info",
+    "DELETE /v2/customer/token",
+];
+
+/// The version that the header names: digits and a dot.
+fn version(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
+    let mut values = headers.get_all("x-api-version").iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let value = value.to_str().map_err(|_| VERSIONS)?;
+    let fits = |c: char| c.is_ascii_digit() || c == '.';
+    let plain = (1..=8).contains(&value.len()) && value.chars().all(fits);
+    if values.next().is_some() || !plain {
+        return Err(VERSIONS);
+    }
+    Ok(Some(value))
+}
+
+/// True for paths of the accounts host: its own API of version 2, and the older part for customers.
+fn is_of_accounts(path: &str, version: Option<&str>) -> bool {
+    let old = version.is_none() && path.starts_with("/customer/");
+    (path.starts_with("/v2/") && !path.starts_with("/v2/ledger/")) || old
+}
+
+/// The shape in which the API behind a path says that something is wrong.
+fn shape_of(path: &str, version: Option<&str>) -> AnswerShape {
+    if path.starts_with("/v2/customer/") || (version.is_none() && path.starts_with("/customer/")) {
+        AnswerShape::CustomerOAuth
+    } else if is_of_accounts(path, version) {
+        AnswerShape::OAuth
+    } else if version == Some("2") {
+        AnswerShape::Old
+    } else {
+        AnswerShape::Usual
+    }
+}
+
+/// The action that each element of a batch stands for: `batch_create_agents` creates agents.
+fn single_of<'c>(catalogue: &'c Catalogue, operation: &Operation) -> Option<&'c Operation> {
+    let (api, rest) = operation.name.split_once('/')?;
+    let (action, version) = rest.strip_prefix("batch_")?.rsplit_once('@')?;
+    let named =
+        |action: &str| catalogue.find(ApiVersion::Sole, &format!("{api}/{action}@{version}"));
+    action
+        .strip_suffix('s')
+        .and_then(named)
+        .or_else(|| named(action))
+}
