@@ -1,5 +1,7 @@
 //! The dialects: bytes in, a [`Call`] out, and refusals in each vendor's own words. Nothing here does I/O.
 //!
+//! [`Call`]: crate::model::Call
+//!
 //! A vendor is one variant of [`Vendor`]; the compiler lists what it has to answer. Nothing above this module knows a
 //! vendor's name.
 
@@ -8,7 +10,9 @@ mod decode;
 mod field;
 mod json;
 pub mod livechat;
+mod reader;
 pub mod ringcentral;
+mod streaming;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -16,10 +20,13 @@ use std::ops::Range;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 
+pub use reader::Reader;
+pub use streaming::{Splicer, Watch};
+
 use crate::catalogue::{Catalogue, CatalogueText};
 use crate::clock::Timestamp;
 use crate::model::{
-    AnswerShape, ApiVersion, Batch, Call, CredentialKind, Fault, Holding, Layout, Reason, Verdict,
+    AnswerShape, ApiVersion, Batch, CredentialKind, Fault, Holding, Layout, Reason, Verdict,
 };
 
 /// One API dialect.
@@ -50,17 +57,6 @@ pub struct Head<'r> {
     pub headers: &'r HeaderMap,
     /// True if the request announces a body that is not empty.
     pub has_body: bool,
-}
-
-/// Reads one request: made from its head, fed with its body, finished into a [`Call`].
-#[derive(Debug)]
-pub enum Reader<'r, 'c> {
-    /// Reads as a Bitrix24 portal does.
-    Bitrix24(bitrix24::Reader<'r, 'c>),
-    /// Reads as RingCentral's platform does.
-    RingCentral(ringcentral::Reader<'r, 'c>),
-    /// Reads as LiveChat does.
-    LiveChat(livechat::Reader<'r, 'c>),
 }
 
 /// A refusal to be put into the vendor's words.
@@ -122,61 +118,6 @@ pub struct Division {
     pub body: Vec<Edit>,
     /// Puts the refused members into the answer.
     pub splicer: Splicer,
-}
-
-/// Makes the answer to a divided batch whole again, while it streams by.
-#[derive(Debug)]
-pub enum Splicer {
-    /// As a Bitrix24 portal answers.
-    Bitrix24(bitrix24::Splicer),
-    /// As LiveChat answers.
-    LiveChat(livechat::Splicer),
-}
-
-/// Looks at a body that is passed on before it was read to its end.
-pub enum Watch {
-    /// A signed upload to a Bitrix24 portal.
-    Bitrix24(bitrix24::Watch),
-}
-
-impl Watch {
-    /// Looks at the next bytes.
-    ///
-    /// # Errors
-    /// The body says something that would have had to be judged.
-    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), Fault> {
-        match self {
-            Self::Bitrix24(watch) => watch.feed(bytes),
-        }
-    }
-
-    /// Looks at the end.
-    ///
-    /// # Errors
-    /// The body is not whole.
-    pub fn finish(&self) -> Result<(), Fault> {
-        match self {
-            Self::Bitrix24(watch) => watch.finish(),
-        }
-    }
-}
-
-impl Splicer {
-    /// Takes the next piece of the answer; gives what goes on to the app, which may be nothing yet.
-    pub fn feed(&mut self, piece: Bytes) -> Bytes {
-        match self {
-            Self::Bitrix24(splicer) => splicer.feed(piece),
-            Self::LiveChat(splicer) => splicer.feed(piece),
-        }
-    }
-
-    /// Ends the answer: what is still held.
-    pub fn finish(&mut self) -> Bytes {
-        match self {
-            Self::Bitrix24(splicer) => splicer.finish(),
-            Self::LiveChat(_) => Bytes::new(),
-        }
-    }
 }
 
 impl Vendor {
@@ -409,53 +350,4 @@ pub fn edited(bytes: &[u8], edits: &[Edit]) -> Vec<u8> {
     }
     edited.extend_from_slice(bytes.get(from..).unwrap_or_default());
     edited
-}
-
-impl Reader<'_, '_> {
-    /// True if the verdict needs the body.
-    pub fn wants_body(&self) -> bool {
-        match self {
-            Self::Bitrix24(reader) => reader.wants_body(),
-            Self::RingCentral(reader) => reader.wants_body(),
-            Self::LiveChat(reader) => reader.wants_body(),
-        }
-    }
-
-    /// What looks at the body while it is passed on, for a call that is decided without it. The reader then wants no
-    /// body.
-    pub fn watch(&mut self) -> Option<Watch> {
-        match self {
-            Self::Bitrix24(reader) => reader.watch().map(Watch::Bitrix24),
-            Self::RingCentral(_) | Self::LiveChat(_) => None,
-        }
-    }
-
-    /// Reads the next bytes of the body. How the body is cut makes no difference.
-    pub fn feed(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Bitrix24(reader) => reader.feed(bytes),
-            Self::RingCentral(reader) => reader.feed(bytes),
-            Self::LiveChat(reader) => reader.feed(bytes),
-        }
-    }
-
-    /// Notes what was found wrong around the dialect's own reading: framing, the host, a body over the cap.
-    pub fn note(&mut self, fault: Fault) {
-        match self {
-            Self::Bitrix24(reader) => reader.note(fault),
-            Self::RingCentral(reader) => reader.note(fault),
-            Self::LiveChat(reader) => reader.note(fault),
-        }
-    }
-}
-
-impl<'r, 'c> Reader<'r, 'c> {
-    /// The call, after the whole body, or as much of it as is inspected, has been fed.
-    pub fn finish(self) -> Call<'r, 'c> {
-        match self {
-            Self::Bitrix24(reader) => reader.finish(),
-            Self::RingCentral(reader) => reader.finish(),
-            Self::LiveChat(reader) => reader.finish(),
-        }
-    }
 }

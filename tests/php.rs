@@ -73,7 +73,9 @@ fn php_reads_what_the_gate_read() {
         }
         divided += 1;
         let verdicts: Vec<Verdict<'_>> = kept.iter().map(|kept| verdict(*kept)).collect();
-        let division = Vendor::Bitrix24.divide(&case.target, batch, &verdicts);
+        let division = Vendor::Bitrix24
+            .divide(&case.target, batch, &verdicts)
+            .unwrap();
         let rest = Case {
             target: division.target.unwrap_or_else(|| case.target.clone()),
             body: edited(&case.body, &division.body),

@@ -126,7 +126,9 @@ fn said(vendor: Vendor, catalogue: &Catalogue, example: &Example<'_>) -> String 
     let call = reader.finish();
     let grant = Grant::declared(vendor.holding(catalogue, example.scopes.iter().copied()));
     let view = match &call.credential {
-        CredentialRead::One(one) if [b"T".as_slice(), b"1/S", b"acc:pat"].contains(&one.secret.expose()) => {
+        CredentialRead::One(one)
+            if [b"T".as_slice(), b"1/S", b"acc:pat"].contains(&one.secret.expose()) =>
+        {
             GrantView::Known(&grant)
         }
         CredentialRead::One(_) => GrantView::Unknown,
@@ -185,7 +187,9 @@ fn code(body: &str) -> String {
         .into_iter()
         .find_map(|place| body.pointer(place)?.as_str());
     // The old API of LiveChat has no codes, only texts.
-    let text = body.pointer("/errors/0").and_then(serde_json::Value::as_str);
+    let text = body
+        .pointer("/errors/0")
+        .and_then(serde_json::Value::as_str);
     let word = text.and_then(|text| text.split(' ').next());
     code.or(word).unwrap().to_owned()
 }

@@ -169,14 +169,18 @@ fn result(emulator: &Emulator, head: &Parts, verb: &str, values: &[&str]) -> Rep
     }
     match verb {
         "DELETE" => Reply::bare(StatusCode::NO_CONTENT),
-        "GET" if values.last() != Some(&last) && !last.contains('-') || last.ends_with('s') => {
-            Reply::json(StatusCode::OK, page(head, &here))
-        }
+        "GET" if is_collection(emulator, path) => Reply::json(StatusCode::OK, page(head, &here)),
         _ => Reply::json(
             StatusCode::OK,
             json!({ "uri": here, "id": values.last().copied().unwrap_or("1"), "status": "Ok" }),
         ),
     }
+}
+
+/// True if single entries are read below the path.
+fn is_collection(emulator: &Emulator, path: &str) -> bool {
+    let entry = format!("{path}/1");
+    matches!(emulator.catalogue.route("GET", &entry), Routed::Found(..))
 }
 
 /// One page of a list, with absolute addresses of the others.

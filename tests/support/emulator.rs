@@ -13,8 +13,13 @@ pub struct Emulator {
 impl Emulator {
     /// `arguments` follow `emulate bitrix24`.
     pub fn start(arguments: &[&str]) -> Self {
+        Self::of("bitrix24", arguments)
+    }
+
+    /// Of another vendor.
+    pub fn of(vendor: &str, arguments: &[&str]) -> Self {
         let mut child = Command::new(PROGRAM)
-            .args(["emulate", "bitrix24", "--listen", "127.0.0.1:0"])
+            .args(["emulate", vendor, "--listen", "127.0.0.1:0"])
             .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
