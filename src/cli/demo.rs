@@ -1,4 +1,4 @@
-//! `demo`: an emulated portal, a gate before it, a few calls and their verdicts.
+//! `demo`: three emulated vendors, a gate before each, a few calls and their verdicts.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -15,46 +15,140 @@ use crate::config::Config;
 use crate::emulator::{self, Emulator, Settings};
 use crate::vendor::Vendor;
 
-/// A token of the demo, with the scopes that its app was given.
-const TOKEN: &str = "demo-token-of-a-crm-sync-app";
-const SCOPES: [&str; 2] = ["crm", "user_brief"];
+/// An app of the demo: a vendor, the token of the app with its scopes, and what it calls.
+struct App {
+    vendor: Vendor,
+    name: &'static str,
+    token: &'static str,
+    scopes: &'static [&'static str],
+    calls: &'static [Call],
+}
 
-/// What the app calls, and why it is shown.
-const CALLS: [(&str, &str); 5] = [
-    ("crm.deal.list", "within the grant"),
-    (
-        "user.current",
-        "within the grant: user_brief is one of three scopes that open it",
-    ),
-    (
-        "telephony.externalCall.register",
-        "outside: the app was never given telephony",
-    ),
-    ("task.item.list", "outside: the app was never given task"),
-    (
-        "crm.deal.lst",
-        "a misspelt name: the portal itself knows no such method",
-    ),
+/// What an app calls: the operation as `explain` takes it, the request, and why it is shown.
+struct Call {
+    operation: &'static str,
+    request: &'static str,
+    body: &'static str,
+    why: &'static str,
+}
+
+const APPS: [App; 3] = [
+    App {
+        vendor: Vendor::Bitrix24,
+        name: "crm-sync",
+        token: "demo-token-of-a-crm-sync-app",
+        scopes: &["crm", "user_brief"],
+        calls: &[
+            Call {
+                operation: "crm.deal.list",
+                request: "GET /rest/crm.deal.list.json",
+                body: "",
+                why: "within the grant",
+            },
+            Call {
+                operation: "user.current",
+                request: "GET /rest/user.current.json",
+                body: "",
+                why: "within the grant: user_brief is one of three scopes that open it",
+            },
+            Call {
+                operation: "telephony.externalCall.register",
+                request: "GET /rest/telephony.externalCall.register.json",
+                body: "",
+                why: "outside: the app was never given telephony",
+            },
+            Call {
+                operation: "batch",
+                request: "POST /rest/batch.json",
+                body: r#"{"cmd":{"deal":"crm.deal.get?id=7","task":"task.item.getdata?id=7"}}"#,
+                why: "half of it: the deal is read, the task is answered as refused",
+            },
+            Call {
+                operation: "crm.deal.lst",
+                request: "GET /rest/crm.deal.lst.json",
+                body: "",
+                why: "a misspelt name: `crm.` is within the grant, and the portal knows no such method",
+            },
+        ],
+    },
+    App {
+        vendor: Vendor::RingCentral,
+        name: "dialer",
+        token: "demo-token-of-a-dialer",
+        scopes: &["EditExtensions", "RingOut"],
+        calls: &[
+            Call {
+                operation: "GET /restapi/v1.0/account/~/extension/~",
+                request: "GET /restapi/v1.0/account/~/extension/~",
+                body: "",
+                why: "within the grant: EditExtensions includes ReadAccounts",
+            },
+            Call {
+                operation: "GET /restapi/v1.0/account/~/user-role/default",
+                request: "GET /restapi/v1.0/account/~/user-role/default",
+                body: "",
+                why: "outside: the default role needs RoleManagement, others do not",
+            },
+        ],
+    },
+    App {
+        vendor: Vendor::LiveChat,
+        name: "helpdesk-bot",
+        token: "dal:demo-token-of-a-helpdesk-bot",
+        scopes: &["chats--access:rw", "accounts--all:rw"],
+        calls: &[
+            Call {
+                operation: "agent/send_event@3.6",
+                request: "POST /v3.6/agent/action/send_event",
+                body: r#"{"chat_id":"C","event":{"type":"message","text":"Hello"}}"#,
+                why: "within the grant",
+            },
+            Call {
+                operation: "configuration/create_agent@3.6",
+                request: "POST /v3.6/configuration/action/create_agent",
+                body: r#"{"id":"new@example.com","name":"New","role":"administrator"}"#,
+                why: "outside: an agent yes, an administrator no",
+            },
+        ],
+    },
 ];
 
 pub(super) fn run() -> anyhow::Result<u8> {
     let dir = DemoDir::new()?;
-    let portal =
-        TcpListener::bind("127.0.0.1:0").context("cannot listen for the emulated portal")?;
-    let portal_address = portal.local_addr()?;
-    let scopes = SCOPES.map(str::to_owned).to_vec();
-    let catalogue = Catalogue::parse(Vendor::Bitrix24.bundled_catalogue())?;
-    let tokens = vec![(TOKEN.to_owned(), scopes)];
-    let emulator = Arc::new(Emulator::new(
-        Vendor::Bitrix24,
-        catalogue,
-        Settings {
-            tokens,
-            ..Settings::default()
-        },
-    ));
+    let mut text = format!(
+        "[state]\ndir = \"{}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n",
+        dir.0.display()
+    );
+    for app in &APPS {
+        let vendor = emulated(app)?;
+        text.push_str(&gate(app, &vendor));
+    }
+    let config = Config::parse(Path::new("demo.toml"), &text)?;
+    let ready = |ready: &Ready| {
+        let (ready, state) = (ready.clone(), dir.0.clone());
+        std::thread::spawn(move || show(&ready, &state));
+        Ok(())
+    };
+    app::run(config, &text, ready, app::signals)?;
+    Ok(OK)
+}
+
+/// Starts the vendor of an app on a thread of its own; gives its address.
+fn emulated(app: &App) -> anyhow::Result<String> {
+    let listener =
+        TcpListener::bind("127.0.0.1:0").context("cannot listen for an emulated vendor")?;
+    let address = listener.local_addr()?.to_string();
+    let catalogue = Catalogue::parse(app.vendor.bundled_catalogue())?;
+    // The vendor would let the app do more: what is refused is refused by the gate.
+    let scopes = catalogue.scopes().iter().map(|info| info.code.to_string());
+    let tokens = vec![(app.token.to_owned(), scopes.collect())];
+    let settings = Settings {
+        tokens,
+        ..Settings::default()
+    };
+    let emulator = Arc::new(Emulator::new(app.vendor, catalogue, settings));
     std::thread::Builder::new()
-        .name("portal".to_owned())
+        .name(app.vendor.name().to_owned())
         .spawn(move || {
             let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -63,96 +157,133 @@ pub(super) fn run() -> anyhow::Result<u8> {
                 return;
             };
             runtime.block_on(async {
-                if let Ok(served) = emulator::serve(portal, None, emulator) {
+                if let Ok(served) = emulator::serve(listener, None, emulator) {
                     served.await;
                 }
             });
         })?;
-    let text = configuration(&dir.0, &portal_address.to_string());
-    let config = Config::parse(Path::new("demo.toml"), &text)?;
-    let ready = |ready: &Ready| {
-        let gate = ready.gates.get("demo").cloned().unwrap_or_default();
-        let (admin, journal) = (ready.admin.clone(), dir.0.join("audit"));
-        let portal = portal_address.to_string();
-        std::thread::spawn(move || show(&gate, &admin, &portal, &journal));
-        Ok(())
-    };
-    app::run(config, &text, ready, app::signals)?;
-    Ok(OK)
+    Ok(address)
 }
 
-fn configuration(dir: &Path, portal: &str) -> String {
-    let dir = dir.display();
+fn gate(app: &App, upstream: &str) -> String {
+    let App {
+        vendor,
+        name,
+        token,
+        scopes,
+        ..
+    } = app;
+    let vendor = vendor.name();
     format!(
-        r#"[state]
-dir = "{dir}"
-[admin]
+        r#"[[gate]]
+name = "{vendor}"
+app = "{name}"
+vendor = "{vendor}"
 listen = "127.0.0.1:0"
-[[gate]]
-name = "demo"
-app = "crm-sync"
-vendor = "bitrix24"
-listen = "127.0.0.1:0"
-upstream = "http://{portal}"
+upstream = "http://{upstream}"
 [[gate.grant]]
-token = "{TOKEN}"
-scopes = {SCOPES:?}
+token = "{token}"
+scopes = {scopes:?}
 "#
     )
 }
 
-fn show(gate: &str, admin: &str, portal: &str, journal: &Path) {
-    say(&format!(
-        "An app with the scopes {} calls a portal through Grantgate:",
-        SCOPES.join(", ")
-    ));
-    say("");
-    say(&format!(
-        "  app  ──▶  gate http://{gate}  ──▶  emulated portal http://{portal}"
-    ));
-    say("");
-    for (operation, why) in CALLS {
-        match call(gate, operation) {
-            Ok((status, reason, body)) => {
-                let decision = if reason.is_none() { "allow" } else { "deny" };
-                say(&format!(
-                    "{}  {operation}  ({why})",
-                    tint(&format!("{decision:5}"), colour_of(decision))
-                ));
-                say(&format!(
-                    "       {status}{}",
-                    reason
-                        .map(|reason| format!(", {reason}"))
-                        .unwrap_or_default()
-                ));
-                if decision == "deny" {
-                    say(&format!("       {body}"));
-                    say(&format!(
-                        "       why: grantgate explain bitrix24 {operation} --scopes {}",
-                        SCOPES.join(",")
-                    ));
-                }
+fn show(ready: &Ready, state: &Path) {
+    for app in &APPS {
+        let vendor = app.vendor.name();
+        let gate = ready.gates.get(vendor).cloned().unwrap_or_default();
+        say(&format!(
+            "{}, an app with the scopes {}:",
+            app.name,
+            app.scopes.join(", ")
+        ));
+        say(&format!(
+            "  {}  ──▶  gate http://{gate}  ──▶  emulated {vendor}",
+            app.name
+        ));
+        for call in app.calls {
+            match answer(&gate, app, call) {
+                Ok(answer) => tell(app, call, &answer),
+                Err(error) => complain(&format!("{}: {error:#}", call.operation)),
             }
-            Err(error) => complain(&format!("{operation}: {error:#}")),
         }
+        say("");
     }
-    say("");
     say(&format!(
         "The journal:  grantgate audit show --state-dir {}",
-        journal.parent().unwrap_or(journal).display()
+        state.display()
     ));
-    say(&format!("Metrics:      http://{admin}/metrics"));
-    say(&format!(
-        "Your turn:    curl 'http://{gate}/rest/crm.deal.list?auth={TOKEN}'"
-    ));
+    say(&format!("Metrics:      http://{}/metrics", ready.admin));
+    if let (Some(app), Some(gate)) = (APPS.first(), ready.gates.get("bitrix24")) {
+        say(&format!(
+            "Your turn:    curl 'http://{gate}/rest/crm.deal.list?auth={}'",
+            app.token
+        ));
+    }
     say("Ctrl-C ends it.");
 }
 
-/// Calls one method; gives the status line, the reason of a refusal, and the body.
-fn call(gate: &str, operation: &str) -> anyhow::Result<(String, Option<String>, String)> {
+/// What came of a call.
+struct Answer {
+    status: String,
+    reason: Option<String>,
+    body: String,
+}
+
+fn tell(app: &App, call: &Call, answer: &Answer) {
+    let split = answer.reason.is_none() && answer.body.contains("insufficient_scope");
+    let word = match (&answer.reason, split) {
+        (None, false) => "allow",
+        (None, true) => "split",
+        (Some(_), _) => "deny",
+    };
+    say(&format!(
+        "{}  {}  ({})",
+        tint(&format!("{word:5}"), colour_of(word)),
+        call.operation,
+        call.why
+    ));
+    let reason = answer.reason.as_deref().map(|reason| format!(", {reason}"));
+    say(&format!(
+        "       {}{}",
+        answer.status,
+        reason.unwrap_or_default()
+    ));
+    if word == "allow" {
+        return;
+    }
+    say(&format!("       {}", answer.body));
+    // A name alone does not say what a body would: that takes the whole request.
+    if call.body.is_empty() {
+        let quote = if call.operation.contains(' ') {
+            "\""
+        } else {
+            ""
+        };
+        say(&format!(
+            "       why: grantgate explain {} {quote}{}{quote} --scopes {}",
+            app.vendor.name(),
+            call.operation,
+            app.scopes.join(",")
+        ));
+    }
+}
+
+/// Makes one call.
+fn answer(gate: &str, app: &App, call: &Call) -> anyhow::Result<Answer> {
     let mut stream = TcpStream::connect(gate)?;
+    let (verb, target) = call.request.split_once(' ').unwrap_or_default();
+    let body = if call.body.is_empty() {
+        String::new()
+    } else {
+        format!(
+            "content-type: application/json\r\ncontent-length: {}\r\n",
+            call.body.len()
+        )
+    };
     let request = format!(
-        "GET /rest/{operation}.json HTTP/1.1\r\nhost: {gate}\r\nauthorization: Bearer {TOKEN}\r\nconnection: close\r\n\r\n"
+        "{verb} {target} HTTP/1.1\r\nhost: {gate}\r\nauthorization: Bearer {}\r\n{body}connection: close\r\n\r\n{}",
+        app.token, call.body
     );
     stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
@@ -160,16 +291,21 @@ fn call(gate: &str, operation: &str) -> anyhow::Result<(String, Option<String>, 
     let (head, body) = answer
         .split_once("\r\n\r\n")
         .context("the answer has no head")?;
-    let status = head
+    let field = |name: &str| {
+        let mut lines = head.lines();
+        lines.find_map(|line| Some(line.strip_prefix(name)?.to_owned()))
+    };
+    let status = head.lines().next().and_then(|line| line.split_once(' '));
+    // The answer to a divided batch comes in chunks: the text between their sizes.
+    let chunked = field("transfer-encoding: chunked").is_some();
+    let text = body
         .lines()
-        .next()
-        .and_then(|line| line.split_once(' '))
-        .map(|(_, status)| status.to_owned());
-    let reason = head
-        .lines()
-        .find_map(|line| line.strip_prefix("grantgate-reason: "))
-        .map(str::to_owned);
-    Ok((status.unwrap_or_default(), reason, body.to_owned()))
+        .filter(|line| !chunked || line.starts_with('{'));
+    Ok(Answer {
+        status: status.map_or_else(String::new, |(_, status)| status.to_owned()),
+        reason: field("grantgate-reason: "),
+        body: text.collect(),
+    })
 }
 
 /// The demo's state, removed when the demo ends.
