@@ -178,6 +178,72 @@ fn json_batch_of_fifty(bencher: Bencher<'_, '_>) {
     });
 }
 
+/// The heads of the other vendors, with their own catalogues and one declared token.
+fn decide_of(
+    vendor: Vendor,
+    catalogue: &Catalogue,
+    verb: &Method,
+    target: &str,
+    headers: &HeaderMap,
+) -> bool {
+    let head = Head {
+        verb,
+        target,
+        headers,
+        has_body: false,
+    };
+    let call = vendor.read(head, catalogue).finish();
+    let CredentialRead::One(credential) = &call.credential else {
+        return false;
+    };
+    let world = world();
+    let known = world.grants.find(world.key.identify(&credential.secret));
+    let decision: Decision<'_> = policy::decide(&call, known.view(), &world.rules, 0);
+    decision.verdict.permitted
+}
+
+fn bearer(number: u32) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let value = format!("Bearer {}", token(number));
+    headers.insert("host", HeaderValue::from_static("vendor.example"));
+    headers.insert("authorization", HeaderValue::try_from(value).unwrap());
+    headers
+}
+
+#[divan::bench(sample_count = 1000, sample_size = 20)]
+fn ringcentral_path(bencher: Bencher<'_, '_>) {
+    let catalogue = Catalogue::parse(Vendor::RingCentral.bundled_catalogue()).unwrap();
+    let target = "/restapi/v1.0/account/~/telephony/sessions/s-1/parties/p-1/recordings?x=1";
+    bencher
+        .with_inputs(|| bearer(fastrand::u32(..GRANTS)))
+        .bench_refs(|headers| {
+            !decide_of(
+                Vendor::RingCentral,
+                &catalogue,
+                &Method::POST,
+                black_box(target),
+                headers,
+            )
+        });
+}
+
+#[divan::bench(sample_count = 1000, sample_size = 20)]
+fn livechat_action(bencher: Bencher<'_, '_>) {
+    let catalogue = Catalogue::parse(Vendor::LiveChat.bundled_catalogue()).unwrap();
+    let target = "/v3.6/agent/action/send_event";
+    bencher
+        .with_inputs(|| bearer(fastrand::u32(..GRANTS)))
+        .bench_refs(|headers| {
+            !decide_of(
+                Vendor::LiveChat,
+                &catalogue,
+                &Method::POST,
+                black_box(target),
+                headers,
+            )
+        });
+}
+
 #[divan::bench]
 fn token_id(bencher: Bencher<'_, '_>) {
     let secret = Secret::new(token(1).into_bytes());

@@ -4,7 +4,9 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use grantgate::catalogue::{Catalogue, CatalogueText};
-use grantgate::model::{Batch, Call, CredentialRead, Grant, GrantView, Mode, Reason, Verdict};
+use grantgate::model::{
+    Batch, Call, CredentialRead, Grant, GrantView, Member, Mode, Reason, Verdict,
+};
 use grantgate::policy::{self, Rules};
 use grantgate::vendor::{Head, Vendor, edited};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -145,6 +147,14 @@ fn decide<'c>(
     policy::decide(call, view, &Rules::default(), 0)
 }
 
+/// The key under which a member is answered; where that is its place, others move up.
+fn key<'m>(vendor: Vendor, member: &'m Member<'_>) -> &'m str {
+    match vendor {
+        Vendor::LiveChat => "",
+        _ => &member.key,
+    }
+}
+
 /// What is left of a batch reads as what was kept of it.
 fn divide(vendor: Vendor, request: &Request, batch: &Batch<'_>, seed: usize) {
     let keeps = |position: usize| (seed >> (position % 8)) & 1 == 0;
@@ -162,7 +172,7 @@ fn divide(vendor: Vendor, request: &Request, batch: &Batch<'_>, seed: usize) {
         .iter()
         .enumerate()
         .filter(|(position, _)| keeps(*position))
-        .map(|(_, member)| (&member.key, member.asked.name()))
+        .map(|(_, member)| (key(vendor, member), member.asked.name()))
         .collect();
     if kept.is_empty() {
         return;
@@ -184,7 +194,7 @@ fn divide(vendor: Vendor, request: &Request, batch: &Batch<'_>, seed: usize) {
     let left: Vec<_> = call
         .members()
         .iter()
-        .map(|member| (&member.key, member.asked.name()))
+        .map(|member| (key(vendor, member), member.asked.name()))
         .collect();
     assert_eq!(left, kept, "what is left is not what was kept");
 }

@@ -52,7 +52,7 @@ pub struct Emulator {
     catalogue: Catalogue,
     tokens: Mutex<HashMap<String, Token>>,
     /// The tokens that a login hands out, in turn.
-    logins: Vec<String>,
+    logins: Vec<(String, Vec<String>)>,
     handed_out: AtomicU64,
     /// Refresh tokens that have not been used, with the scopes that they give.
     refresh: Mutex<HashMap<String, Vec<String>>>,
@@ -151,7 +151,7 @@ impl Emulator {
         let logins = settings
             .tokens
             .iter()
-            .map(|(token, _)| token.clone())
+            .map(|(token, scopes)| (token.clone(), scopes.clone()))
             .collect();
         let tokens = settings
             .tokens
@@ -213,9 +213,18 @@ impl Emulator {
         let turn = self.handed_out.fetch_add(1, Ordering::Relaxed);
         let count = u64::try_from(self.logins.len()).ok()?;
         let turn = usize::try_from(turn.checked_rem(count)?).ok()?;
-        let token = self.logins.get(turn)?;
-        let (scopes, _) = self.token(token)?;
-        Some((token.clone(), format!("refresh-{token}"), scopes))
+        let (token, scopes) = self.logins.get(turn)?;
+        let refresh = format!("refresh-{token}");
+        // One that was revoked, refreshed or has expired is as new.
+        let issued = Token {
+            scopes: scopes.clone(),
+            since: Instant::now(),
+        };
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.insert(token.clone(), issued);
+        let mut known = self.refresh.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(refresh.clone(), scopes.clone());
+        Some((token.clone(), refresh, scopes.clone()))
     }
 
     /// Ends a token and its refresh token, whichever of the two is named. False if neither is known.
@@ -285,7 +294,20 @@ impl Emulator {
             return Response::new(Full::default());
         };
         let body = body.to_bytes();
+        let asks_leave =
+            head.method == http::Method::OPTIONS && head.headers.contains_key(header::ORIGIN);
         let reply = match self.vendor {
+            Vendor::RingCentral | Vendor::LiveChat if asks_leave => {
+                Reply::bare(StatusCode::NO_CONTENT)
+                    .with(
+                        "access-control-allow-headers",
+                        "authorization, content-type",
+                    )
+                    .with(
+                        "access-control-allow-methods",
+                        "GET, POST, PUT, PATCH, DELETE",
+                    )
+            }
             Vendor::Bitrix24 => bitrix24::answer(self, &head, &body),
             Vendor::RingCentral => ringcentral::answer(self, &head, &body),
             Vendor::LiveChat => livechat::answer(self, &head, &body),

@@ -8,6 +8,7 @@ mod forward;
 pub mod framing;
 mod held;
 mod identify;
+mod linger;
 mod observe;
 mod read;
 mod record;
@@ -119,7 +120,8 @@ pub async fn handle(
                 let observed = observe::observe(gate, &decision, answer);
                 respond::pass(&core, gate, &snapshot.limits, &refusal, observed, splicer)
             }
-            Enforced::Refused(reason) => {
+            Enforced::Refused(reason, unsent) => {
+                linger::linger(unsent, &snapshot.limits);
                 respond::refuse(gate, &refusal, reason, exchange.refused(&decision, reason))
             }
             Enforced::Answered(answer) => {

@@ -301,7 +301,13 @@ impl Vendor {
     fn has_credential(self, target: &str) -> bool {
         match self {
             Self::Bitrix24 => bitrix24::has_credential(target),
-            Self::RingCentral => target.contains("access_token="),
+            // The token endpoint takes the client's own credential.
+            Self::RingCentral => {
+                target.contains("access_token=")
+                    || target.starts_with("/restapi/oauth/token")
+                    || target.starts_with("/restapi/oauth/revoke")
+                    || target.starts_with("/restapi/oauth/authorize")
+            }
             Self::LiveChat => false,
         }
     }

@@ -127,6 +127,13 @@ fn nothing_unclear_passes_to_ringcentral() {
             &format!("{TOKEN}x_http_method_override: DELETE\r\n"),
         ),
         bare("DELETE", log, &format!("{TOKEN}x-method-override: GET\r\n")),
+        bare(
+            "POST",
+            "/restapi/v1.0/account/~/extension/~",
+            &format!(
+                "{TOKEN}x-http-method-override: PUT\r\nconnection: x-http-method-override\r\n"
+            ),
+        ),
     ]);
     let with_body = |text: &str| body("POST", subscription, JSON, text);
     requests.extend([
@@ -203,6 +210,20 @@ fn nothing_unclear_passes_to_livechat() {
             "{}",
         ),
         body("POST", send, &format!("{JSON}x-author-id: bot\r\n"), "{}"),
+        body("POST", send, &format!("{JSON}x_author_id: bot\r\n"), "{}"),
+        body("POST", send, &format!("{JSON}x_api_version: 3.3\r\n"), "{}"),
+        body(
+            "POST",
+            "/agent/action/send_event",
+            &format!("{JSON}x-api-version: 3.6\r\nconnection: X-API-Version\r\n"),
+            "{}",
+        ),
+        body(
+            "POST",
+            "/v3.5/agent/action/send_event",
+            &format!("{JSON}x-author-id: bot\r\nconnection: close, x-author-id\r\n"),
+            "{}",
+        ),
         body(
             "POST",
             "/v3.5/agent/action/send_event",

@@ -332,6 +332,77 @@ fn media_of_any_size_stream_both_ways() {
 }
 
 #[test]
+fn a_refused_upload_hears_its_refusal() {
+    let portal = Portal::start();
+    let gate = ringcentral(&portal.address, &["ReadMessages"]);
+    let size = 8 * 1024 * 1024;
+    let mut client = support::Client::connect(&gate.address);
+    for _ in 0..2 {
+        let head = format!(
+            "POST /restapi/v1.0/account/~/extension/~/fax HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer \
+             T\r\ncontent-type: multipart/form-data; boundary=B\r\ncontent-length: {size}\r\n\r\n"
+        );
+        client.send(head.as_bytes());
+        // An app that sends everything before it looks at the answer.
+        client.send(&vec![b'x'; size]);
+        let answer = client.answer().unwrap();
+        assert_eq!((answer.status, answer.reason()), (403, "scope_missing"));
+    }
+    assert_eq!(portal.take(), []);
+}
+
+#[test]
+fn an_answer_that_cannot_be_put_together_does_not_stand_for_another() {
+    let portal = Portal::scripted(|_| {
+        let body = "{\"responses\":[{\"id\":\"b\"}]}";
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip";
+        support::portal::Reply::Bytes(
+            format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes(),
+        )
+    });
+    let gate = livechat(&portal.address, &["accounts--all:rw"]);
+    let body = r#"{"requests":[{"id":"a","role":"owner"},{"id":"b"}]}"#;
+    let bytes = body_of("/v3.6/configuration/action/batch_create_agents", body);
+    let answer = exchange(&gate.address, &bytes).unwrap();
+    assert_eq!((answer.status, answer.reason()), (502, "upstream_invalid"));
+}
+
+fn body_of(target: &str, body: &str) -> Vec<u8> {
+    format!(
+        "POST {target} HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer T\r\ncontent-type: \
+         application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+#[test]
+fn a_login_page_may_lead_elsewhere() {
+    let portal = Portal::scripted(|_| {
+        let head =
+            "HTTP/1.1 302 Found\r\nlocation: https://login.example/\r\ncontent-length: 0\r\n\r\n";
+        support::portal::Reply::Bytes(head.as_bytes().to_vec())
+    });
+    let gate = ringcentral(&portal.address, &["ReadAccounts"]);
+    let page = request(
+        "GET",
+        "/restapi/oauth/authorize?response_type=code&client_id=a",
+        "",
+    );
+    let answer = exchange(&gate.address, &page).unwrap();
+    assert_eq!(
+        (answer.status, answer.header("location")),
+        (302, Some("https://login.example/"))
+    );
+    let call = request(
+        "GET",
+        "/restapi/v1.0/account/~",
+        "authorization: Bearer T\r\n",
+    );
+    assert_eq!(exchange(&gate.address, &call).unwrap().status, 502);
+}
+
+#[test]
 fn a_batch_of_livechat_is_divided_and_its_answer_put_together() {
     let scopes = "accounts--all:rw";
     let narrow = Emulator::of("livechat", &["--token", &format!("T={scopes}")]);

@@ -190,12 +190,15 @@ impl<'c, 'p, T> Walk<'c, '_, 'p, T> {
 }
 
 impl<T> Node<T> {
-    /// True if a router that folds case or decodes before it compares would take the segment for one of the literals.
+    /// True if a router that folds case, decodes before it compares, trims, or cuts a suffix off (`.json`) would take the
+    /// segment for one of the literals.
     fn resembles(&self, segment: &str) -> bool {
         let decoded = decoded(segment);
-        self.literals
-            .keys()
-            .any(|literal| literal.eq_ignore_ascii_case(&decoded))
+        let trimmed = decoded.trim_matches(|c: char| !c.is_ascii_graphic());
+        let stem = trimmed.split('.').next().unwrap_or(trimmed);
+        self.literals.keys().any(|literal| {
+            literal.eq_ignore_ascii_case(trimmed) || literal.eq_ignore_ascii_case(stem)
+        })
     }
 }
 

@@ -17,7 +17,7 @@ use crate::tls::{Acceptor, ServerSettings};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The vendor: bitrix24, ringcentral
+    /// The vendor: bitrix24, ringcentral, livechat
     vendor: String,
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9405")]
@@ -31,7 +31,7 @@ pub(super) struct Arguments {
     /// This method has used up its time: `OPERATION_TIME_LIMIT`. May be given several times
     #[arg(long, value_name = "METHOD")]
     blocked: Vec<String>,
-    /// Access tokens expire after so many seconds; `refresh-TOKEN` at /oauth/token/ renews them
+    /// Access tokens expire after so many seconds; `refresh-TOKEN` renews them at the token endpoint
     #[arg(long, value_name = "SECONDS")]
     expires_in: Option<u64>,
     /// Answer by TLS

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::output::{colour_of, say, say_json, tint};
 use super::{NO, OK, WrongUse};
 use crate::catalogue::Catalogue;
-use crate::model::{ApiVersion, Call, CredentialRead, Decision, Grant, GrantView, Reason};
+use crate::model::{ApiVersion, Asked, Call, CredentialRead, Decision, Grant, GrantView, Reason};
 use crate::policy::{self, Rules};
 use crate::proxy::framing;
 use crate::vendor::{Head, Vendor};
@@ -202,9 +202,9 @@ fn answer(
         },
         verdict,
         members: reading::members(call, decision.as_ref()),
-        similar: match listed {
-            Some(_) => Vec::new(),
-            None => catalogue
+        similar: match (listed, &call.operation) {
+            (Some(_), _) | (None, Asked::TokenTraffic(_) | Asked::Preflight) => Vec::new(),
+            (None, _) => catalogue
                 .similar(version, name)
                 .into_iter()
                 .map(str::to_owned)

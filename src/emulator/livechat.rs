@@ -44,6 +44,10 @@ pub(super) fn answer(emulator: &Emulator, head: &Parts, body: &[u8]) -> Reply {
         }
     };
     let payload: Value = serde_json::from_slice(body).unwrap_or_default();
+    if let Err(lacks) = may(emulator, &scopes, operation, &payload) {
+        let text = format!("missing scope {lacks}");
+        return refused(head, 403, "authorization", &text);
+    }
     let elements = payload.pointer("/requests").and_then(Value::as_array);
     if let (true, Some(elements)) = (operation.name.contains("/batch_"), elements) {
         let responses: Vec<Value> = elements
@@ -54,10 +58,6 @@ pub(super) fn answer(emulator: &Emulator, head: &Parts, body: &[u8]) -> Reply {
             })
             .collect();
         return Reply::json(StatusCode::OK, json!({ "responses": responses }));
-    }
-    if let Err(lacks) = may(emulator, &scopes, operation, &payload) {
-        let text = format!("missing scope {lacks}");
-        return refused(head, 403, "authorization", &text);
     }
     let reply = Reply::json(StatusCode::OK, result(operation, &values, &payload));
     match version.or_else(|| path.strip_prefix("/v")?.split('/').next()) {
@@ -114,10 +114,16 @@ fn may(
 /// A generic answer: one page of a list, or one entry.
 fn result(operation: &Operation, values: &[&str], payload: &Value) -> Value {
     let (_, action) = operation.name.split_once('/').unwrap_or_default();
+    let action = action.split('@').next().unwrap_or_default();
+    match action {
+        "start_chat" | "resume_chat" => return json!({ "chat_id": "C1", "thread_id": "T1" }),
+        "send_event" => return json!({ "event_id": "E1" }),
+        "upload_file" => return json!({ "url": "https://cdn.livechat-files.com/emulated" }),
+        _ => {}
+    }
     let Some(listed) = action.strip_prefix("list_") else {
         return json!({ "id": values.last().copied().unwrap_or("1"), "ok": true });
     };
-    let listed = listed.split('@').next().unwrap_or_default();
     let number = |name: &str| payload.get(name).and_then(Value::as_u64);
     let limit = number("limit").filter(|limit| *limit > 0).unwrap_or(LIMIT);
     let page = payload.get("page_id").and_then(Value::as_str);
@@ -126,7 +132,15 @@ fn result(operation: &Operation, values: &[&str], payload: &Value) -> Value {
     let rows: Vec<Value> = (first..end)
         .map(|row| json!({ "id": (row + 1).to_string() }))
         .collect();
-    let mut answer = json!({ listed: rows, "found_chats": ROWS });
+    let (rows_name, count_name) = match listed {
+        "chats" => ("chats_summary", "found_chats"),
+        "archives" => ("chats", "found_chats"),
+        "threads" => ("threads", "found_threads"),
+        // The lists of the Configuration API are bare.
+        _ if operation.name.starts_with("configuration/") => return rows.into(),
+        other => (other, "total"),
+    };
+    let mut answer = json!({ rows_name: rows, count_name: ROWS });
     if let (true, Some(answer)) = (end < ROWS, answer.as_object_mut()) {
         answer.insert("next_page_id".to_owned(), end.to_string().into());
     }

@@ -90,19 +90,16 @@ fn permitted(
     body: &[u8],
     operation: &Operation,
 ) -> Result<(), Reply> {
-    let invalid = |inner| {
-        let text = "OAuth token is invalid";
-        Err(error(head, 401, "TokenInvalid", inner, text, None))
-    };
+    let invalid = |inner, text: &str| Err(error(head, 401, "TokenInvalid", inner, text, None));
     let Some(token) = token(head) else {
         let text = "Authorization header is not specified";
         return Err(error(head, 401, "AGW-401", "AGW-401", text, None));
     };
     let Some((scopes, expired)) = emulator.token(token) else {
-        return invalid("OAU-149");
+        return invalid("OAU-149", "OAuth token is invalid");
     };
     if expired {
-        return invalid("OAU-128");
+        return invalid("OAU-128", "Access token expired");
     }
     let needs = match &operation.requirement {
         Requirement::Conditional(_) => subscribed(emulator, body),
@@ -172,8 +169,17 @@ fn result(emulator: &Emulator, head: &Parts, verb: &str, values: &[&str]) -> Rep
         "GET" if is_collection(emulator, path) => Reply::json(StatusCode::OK, page(head, &here)),
         _ => Reply::json(
             StatusCode::OK,
-            json!({ "uri": here, "id": values.last().copied().unwrap_or("1"), "status": "Ok" }),
+            json!({ "uri": here, "id": id(values), "status": "Ok" }),
         ),
+    }
+}
+
+/// The id of what was asked for; `~` is the caller's own.
+fn id<'v>(values: &[&'v str]) -> &'v str {
+    match values.last() {
+        None => "1",
+        Some(&("~" | "%7E")) => "256440016",
+        Some(id) => id,
     }
 }
 
@@ -246,19 +252,29 @@ fn several(origin: &str, path: &str, ids: &str) -> Reply {
 /// A recording, or the part of it that `Range` asks for.
 fn media(head: &Parts) -> Reply {
     let range = head.headers.get(http::header::RANGE);
-    let range = range
-        .and_then(|range| range.to_str().ok()?.strip_prefix("bytes=")?.split_once('-'))
-        .and_then(|(from, to)| {
-            let to = to.parse().unwrap_or(MEDIA.len() - 1).min(MEDIA.len() - 1);
-            Some((from.parse::<usize>().ok()?, to))
-        });
-    let part = range.and_then(|(from, to)| Some((from, to, MEDIA.get(from..=to)?)));
-    let reply = match part {
-        None => Reply {
+    let range =
+        range.and_then(|range| range.to_str().ok()?.strip_prefix("bytes=")?.split_once('-'));
+    let last = MEDIA.len() - 1;
+    let place = match range {
+        None => None,
+        Some(("", count)) => count
+            .parse::<usize>()
+            .ok()
+            .map(|count| (MEDIA.len().saturating_sub(count), last)),
+        Some((from, to)) => from
+            .parse::<usize>()
+            .ok()
+            .map(|from| (from, to.parse().unwrap_or(last).min(last))),
+    };
+    let part = place.and_then(|(from, to)| Some((from, to, MEDIA.get(from..=to)?)));
+    let reply = match (place, part) {
+        (None, _) => Reply {
             body: MEDIA.to_vec(),
             ..Reply::bare(StatusCode::OK)
         },
-        Some((from, to, part)) => Reply {
+        (Some(_), None) => Reply::bare(StatusCode::RANGE_NOT_SATISFIABLE)
+            .with("content-range", &format!("bytes */{}", MEDIA.len())),
+        (Some(_), Some((from, to, part))) => Reply {
             body: part.to_vec(),
             ..Reply::bare(StatusCode::PARTIAL_CONTENT)
         }

@@ -26,6 +26,8 @@ pub struct Call<'r, 'c> {
     pub author: Option<Box<str>>,
     /// Which of the vendor's servers answers it.
     pub server: Server,
+    /// True if the answer is meant to lead a person elsewhere: the pages of a login.
+    pub leads_away: bool,
     /// The verbs that the vendor offers for the target, where that is why the call is refused.
     pub offered: Verbs,
     /// The shape in which the app expects an answer.
@@ -48,6 +50,7 @@ impl<'r, 'c> Call<'r, 'c> {
             targets: Vec::new(),
             author: None,
             server: Server::Resource,
+            leads_away: false,
             offered: Verbs::NONE,
             answer: AnswerShape::Usual,
             fault: None,

@@ -117,6 +117,11 @@ impl CallBody {
         self
     }
 
+    /// True if the app may still be sending.
+    pub(super) const fn still_comes(&self) -> bool {
+        !matches!(self.rest, Rest::Nothing)
+    }
+
     /// How many bytes were read.
     pub(super) const fn len(&self) -> u64 {
         self.held_bytes

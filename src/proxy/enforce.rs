@@ -77,8 +77,8 @@ pub(super) fn divide(
 pub(super) enum Enforced {
     /// It goes on.
     Permitted(Permitted),
-    /// It is refused, for this reason.
-    Refused(Reason),
+    /// It is refused, for this reason; with what may still come of its body.
+    Refused(Reason, CallBody),
     /// It is a batch of which nothing is left.
     Answered(NativeAnswer),
 }
@@ -93,7 +93,7 @@ pub(super) fn enforce(
 ) -> Enforced {
     let verdict = &decision.verdict;
     let Some(recorded) = recorded else {
-        return Enforced::Refused(Reason::AuditUnavailable);
+        return Enforced::Refused(Reason::AuditUnavailable, body);
     };
     let division = match divided {
         Some(Divided::Answered(answer)) => return Enforced::Answered(answer),
@@ -101,17 +101,17 @@ pub(super) fn enforce(
         None => None,
     };
     if verdict.mode == Mode::Enforce && !verdict.permitted {
-        return Enforced::Refused(verdict.reason);
+        return Enforced::Refused(verdict.reason, body);
     }
     // What is held back leaves only by a division: without one, a decision that holds something back is a refusal.
     let holds_back = decision.children.iter().any(Verdict::holds_back);
     let splicer = match division {
-        None if holds_back => return Enforced::Refused(Reason::BatchMemberDenied),
+        None if holds_back => return Enforced::Refused(Reason::BatchMemberDenied, body),
         None => None,
         Some(division) => {
             if let Some(target) = division.target {
                 let Ok(uri) = target.parse() else {
-                    return Enforced::Refused(Reason::Internal);
+                    return Enforced::Refused(Reason::Internal, body);
                 };
                 head.uri = uri;
             }

@@ -43,6 +43,8 @@ pub(super) struct Exchange {
     pub(super) event: EventId,
     /// Where the call goes.
     pub(super) route: Route,
+    /// The answer may lead elsewhere.
+    pub(super) leads_away: bool,
     arrival: Arrival,
     sent: Option<Instant>,
     latency: Option<Duration>,
@@ -56,11 +58,18 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(core: &Arc<Core>, event: EventId, arrival: Arrival, route: Route) -> Self {
+    pub(super) fn new(
+        core: &Arc<Core>,
+        event: EventId,
+        arrival: Arrival,
+        route: Route,
+        leads_away: bool,
+    ) -> Self {
         Self {
             core: Arc::clone(core),
             event,
             route,
+            leads_away,
             arrival,
             sent: None,
             latency: None,

@@ -77,6 +77,8 @@ fn connection(headers: &HeaderMap) -> Option<Fault> {
         .iter()
         .flat_map(|value| value.as_bytes().split(|b| *b == b','));
     let decides = |name: &[u8]| {
+        let name = name.trim_ascii().to_ascii_lowercase();
+        let overrides = |part: &[u8]| name.windows(part.len()).any(|window| window == part);
         [
             "authorization",
             "content-type",
@@ -85,9 +87,13 @@ fn connection(headers: &HeaderMap) -> Option<Fault> {
             "transfer-encoding",
             "host",
             "cookie",
+            "x-api-version",
+            "x-author-id",
+            "x-region",
         ]
         .into_iter()
-        .any(|field| name.trim_ascii().eq_ignore_ascii_case(field.as_bytes()))
+        .any(|field| name == field.as_bytes())
+            || overrides(b"method")
     };
     names.into_iter().any(decides).then_some(CONNECTION_NAMES)
 }

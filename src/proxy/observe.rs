@@ -31,6 +31,9 @@ pub(super) fn observe(gate: &Gate, decision: &Decision<'_>, forwarded: Forwarded
         }
         end_hop(&mut head.headers);
         let authority = gate.destination(exchange.route).authority.as_bytes();
+        if exchange.leads_away {
+            return Ok((head, body, lease));
+        }
         redirect(
             gate,
             authority,

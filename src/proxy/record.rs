@@ -126,7 +126,7 @@ pub(super) fn decision(
         },
     });
     (
-        Exchange::new(core, event, arrival, route),
+        Exchange::new(core, event, arrival, route, call.leads_away),
         Recording(receipt),
     )
 }

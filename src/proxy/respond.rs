@@ -86,6 +86,12 @@ pub(super) fn pass(
             .upstream
             .observe(upstream.unwrap_or_default().as_secs_f64());
     }
+    let needed = splicer.as_ref().is_some_and(|splicer| splicer.is_needed());
+    if needed && head.status.is_success() && !is_whole_json(&head) {
+        exchange.reason = Some(Reason::UpstreamInvalid);
+        exchange.ends(Outcome::Aborted);
+        return refuse(gate, refusing, Reason::UpstreamInvalid, exchange);
+    }
     exchange.responding(head.status.as_u16(), Origin::Vendor);
     head.headers.insert(DECISION, event_value(&exchange.event));
     if head

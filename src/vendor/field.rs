@@ -9,6 +9,28 @@ pub(in crate::vendor) fn bearer(value: &[u8]) -> Option<&[u8]> {
     (scheme.eq_ignore_ascii_case(b"bearer ") && fits).then_some(token)
 }
 
+/// True for a header field by which some servers let a request stand for another verb. CGI makes one of `-` and `_`, so
+/// that both spellings count.
+pub(in crate::vendor) fn is_override(name: &str) -> bool {
+    name.starts_with('x')
+        && [
+            "x-http-method-override",
+            "x-http-method",
+            "x-method-override",
+        ]
+        .into_iter()
+        .any(|known| is_spelt(name, known))
+}
+
+/// True if the name is the known one, with `_` for `-` or not.
+pub(in crate::vendor) fn is_spelt(name: &str, known: &str) -> bool {
+    name.len() == known.len()
+        && name
+            .bytes()
+            .zip(known.bytes())
+            .all(|(b, known)| b == known || (b == b'_' && known == b'-'))
+}
+
 /// Media types that are read, or recognised.
 pub(in crate::vendor) enum MediaType<'h> {
     Json,

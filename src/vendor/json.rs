@@ -4,6 +4,7 @@
 //! here 64, beyond which nothing is guessed) and for repeated members, where the last counts: whoever listens to the
 //! scanner refuses those that decide.
 
+mod fold;
 mod number;
 mod plain;
 mod state;
@@ -12,6 +13,7 @@ mod utf8;
 use std::fmt;
 
 use super::decode::hex;
+pub(in crate::vendor) use fold::resembles;
 use number::Number;
 use plain::plain_text;
 use state::State;

@@ -51,6 +51,16 @@ impl Splicer {
         }
     }
 
+    /// True if an answer that cannot be put together must not reach the app: its parts would be taken for others.
+    pub const fn is_needed(&self) -> bool {
+        match self {
+            // Its parts have keys.
+            Self::Bitrix24(_) => false,
+            // Its parts are told by their places.
+            Self::LiveChat(_) => true,
+        }
+    }
+
     /// Ends the answer: what is still held.
     pub fn finish(&mut self) -> Bytes {
         match self {

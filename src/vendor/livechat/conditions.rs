@@ -6,6 +6,7 @@ use super::payload::Said;
 use crate::catalogue::Catalogue;
 use crate::model::{Asked, Condition, Operation, Requirement};
 use crate::vendor::decode::decode;
+use crate::vendor::json::Kind;
 
 /// What a condition may look at.
 pub(super) struct Request<'q> {
@@ -69,10 +70,21 @@ fn holds(condition: &str, request: &Request<'_>, said: &Said) -> bool {
     if let Some(name) = condition.strip_suffix('?') {
         return said.get(name).is_some();
     }
-    if let Some((name, word)) = condition.split_once("!=") {
-        return said.get(name).is_some_and(|value| value != word);
-    }
-    let (name, word) = condition.split_once('=').unwrap_or((condition, ""));
-    said.get(name)
-        .is_some_and(|value| value == word || !matches!(value, "true" | "false"))
+    // `=`: needed where the member says the word; `!=`: where it says anything else. What is no plain `true`, `false` or
+    // text may be taken for either.
+    let (name, word, denied) = match (condition.split_once("!="), condition.split_once('=')) {
+        (Some((name, word)), _) => (name, word, true),
+        (None, Some((name, word))) => (name, word, false),
+        (None, None) => return true,
+    };
+    let Some((kind, value)) = said.get(name) else {
+        return false;
+    };
+    let switch = matches!(word, "true" | "false");
+    let plain = match kind {
+        Kind::True | Kind::False => switch,
+        Kind::Text => !switch,
+        _ => false,
+    };
+    !plain || (value == word) != denied
 }

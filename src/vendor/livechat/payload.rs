@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::model::{Fault, Reason};
-use crate::vendor::json::{JsonScanner, Kind, Members};
+use crate::vendor::json::{JsonScanner, Kind, Members, resembles};
 
 const BODY: Fault = Fault {
     reason: Reason::AmbiguousBody,
@@ -12,6 +12,10 @@ const BODY: Fault = Fault {
 const TWICE: Fault = Fault {
     reason: Reason::AmbiguousBody,
     detail: "a member that the action's need hangs on stands twice, or is spelt in another case",
+};
+const WRAPPED: Fault = Fault {
+    reason: Reason::AmbiguousBody,
+    detail: "the payload stands in a `payload` of its own, as older versions had it",
 };
 const ELEMENT: Fault = Fault {
     reason: Reason::AmbiguousBody,
@@ -30,17 +34,17 @@ const LONGEST: usize = 128;
 /// What a payload says where a condition looks.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Said {
-    /// Name and value of each watched member; a container has the value `{`.
-    pub(super) members: Vec<(&'static str, Box<str>)>,
+    /// Name, kind and value of each watched member; a container has no value.
+    pub(super) members: Vec<(&'static str, Kind, Box<str>)>,
     /// Where an element of a batch stands.
     pub(super) at: Range<u64>,
 }
 
 impl Said {
-    /// The value of a member, where it stands.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
-        let found = self.members.iter().find(|(known, _)| *known == name);
-        found.map(|(_, value)| value.as_ref())
+    /// Kind and value of a member, where it stands.
+    pub(super) fn get(&self, name: &str) -> Option<(Kind, &str)> {
+        let found = self.members.iter().find(|(known, ..)| *known == name);
+        found.map(|(_, kind, value)| (*kind, value.as_ref()))
     }
 }
 
@@ -80,6 +84,7 @@ struct Found {
     in_requests: bool,
     /// The watched member whose value is read.
     member: Option<&'static str>,
+    kind: Option<Kind>,
     value: Vec<u8>,
     fault: Option<Fault>,
 }
@@ -112,11 +117,15 @@ impl Payload {
             malformed,
         } = self;
         let broken = malformed || (begun && scanner.finish().is_err());
+        let framed = found.frame.is_some();
         Read {
             top: found.top,
             elements: found.elements,
             frame: found.frame,
-            fault: broken.then_some(BODY).or(found.fault),
+            fault: broken
+                .then_some(BODY)
+                .or(found.fault)
+                .or((found.is_batch && !framed).then_some(ELEMENT)),
         }
     }
 }
@@ -136,7 +145,7 @@ impl Found {
     }
 
     fn keep(&mut self, depth: u32, value: &str) {
-        let Some(name) = self.member.take() else {
+        let (Some(name), Some(kind)) = (self.member.take(), self.kind.take()) else {
             return;
         };
         let Some(payload) = self.payload(depth) else {
@@ -145,7 +154,7 @@ impl Found {
         if payload.get(name).is_some() {
             self.note(TWICE);
         } else {
-            payload.members.push((name, value.into()));
+            payload.members.push((name, kind, value.into()));
         }
     }
 }
@@ -154,21 +163,24 @@ impl Members for Found {
     fn name(&mut self, depth: u32, name: &[u8], _at: u64) {
         if depth == 1 {
             self.in_requests = false;
-            if self.is_batch && name.eq_ignore_ascii_case(b"requests") {
-                if name != b"requests" || self.frame.is_some() {
-                    self.note(TWICE);
-                }
-                self.in_requests = name == b"requests";
+            let requests = name == b"requests";
+            if self.is_batch && (resembles(name, "requests") || (requests && self.frame.is_some()))
+            {
+                self.note(TWICE);
+            }
+            self.in_requests = self.is_batch && requests;
+            // The API before 3.1 had its payload in one, and may still be behind some door.
+            if name == b"payload" || resembles(name, "payload") {
+                self.note(WRAPPED);
             }
         }
         if self.payload(depth).is_some() {
-            let watched = WATCHED
-                .into_iter()
-                .find(|watched| name.eq_ignore_ascii_case(watched.as_bytes()));
-            if watched.is_some_and(|watched| watched.as_bytes() != name) {
+            if WATCHED.into_iter().any(|watched| resembles(name, watched)) {
                 self.note(TWICE);
             }
-            self.member = watched;
+            self.member = WATCHED
+                .into_iter()
+                .find(|watched| watched.as_bytes() == name);
         }
     }
 
@@ -204,8 +216,9 @@ impl Members for Found {
             }
             _ => {}
         }
+        self.kind = Some(kind);
         if self.member.is_some() && container {
-            self.keep(depth, "{");
+            self.keep(depth, "");
             return false;
         }
         self.value.clear();

@@ -13,7 +13,8 @@ use crate::model::{
     AnswerShape, ApiVersion, Asked, Batch, Call, CredentialRead, Fault, Inspected, Layout, Member,
     Operation, Reason, Server, Verbs, cap_name,
 };
-use crate::vendor::field::{MediaType, media_type};
+use crate::vendor::decode::decode;
+use crate::vendor::field::{MediaType, is_override, is_spelt, media_type};
 use crate::vendor::{Head, OTHER_VERBS};
 
 const VERSIONS: Fault = Fault {
@@ -28,19 +29,14 @@ const AUTHOR: Fault = Fault {
     reason: Reason::AmbiguousCredential,
     detail: "this version has dropped `X-Author-Id` and `author_id`, or the request names two authors",
 };
+const SPELT: Fault = Fault {
+    reason: Reason::AmbiguousOperation,
+    detail: "`X-API-Version` or `X-Author-Id` is spelt with `_`, which some servers take for `-`",
+};
 const BODY_TYPE: Fault = Fault {
     reason: Reason::AmbiguousBody,
     detail: "the action is judged by its body, which is not `application/json` and uncompressed",
 };
-
-const OVERRIDES: [&str; 6] = [
-    "x-http-method-override",
-    "x-http-method",
-    "x-method-override",
-    "x_http_method_override",
-    "x_http_method",
-    "x_method_override",
-];
 
 /// Token traffic: it goes to the authorization server and is not judged.
 const TOKEN_TRAFFIC: [(&str, &str); 5] = [
@@ -91,21 +87,16 @@ impl<'r, 'c> Reader<'r, 'c> {
                 reader.note(fault);
             }
         }
-        let repeats = |value: &http::HeaderValue| {
-            value
-                .as_bytes()
-                .eq_ignore_ascii_case(head.verb.as_str().as_bytes())
-        };
-        let overridden = OVERRIDES
-            .into_iter()
-            .any(|name| !head.headers.get_all(name).iter().all(repeats));
-        if overridden {
-            reader.note(OVERRIDE);
+        reader.read_headers(head);
+        let version = version(head.headers).unwrap_or_default();
+        reader.call.answer = shape_of(path, version);
+        if is_of_accounts(path, version) {
+            reader.call.server = Server::Authorization;
         }
         if reader.is_preflight(head) {
             reader.call.operation = Asked::Preflight;
         } else {
-            reader.read_target(head, path);
+            reader.read_target(head, path, version);
         }
         reader
     }
@@ -122,19 +113,49 @@ impl<'r, 'c> Reader<'r, 'c> {
             && self.call.fault.is_none()
     }
 
-    fn read_target(&mut self, head: Head<'r>, path: &'r str) {
-        let verb = head.verb.as_str();
-        let version = match version(head.headers) {
-            Ok(version) => version,
-            Err(fault) => {
-                self.note(fault);
-                None
+    /// Header fields that name a verb, a version or an author: in one spelling, and not twice.
+    fn read_headers(&mut self, head: Head<'_>) {
+        for (name, value) in head.headers {
+            let name = name.as_str();
+            if !name.starts_with('x') {
+                continue;
             }
-        };
-        self.call.answer = shape_of(path, version);
-        if is_of_accounts(path, version) {
-            self.call.server = Server::Authorization;
+            let verb = head.verb.as_str().as_bytes();
+            if is_override(name) && !value.as_bytes().eq_ignore_ascii_case(verb) {
+                self.note(OVERRIDE);
+            }
+            for known in ["x-api-version", "x-author-id"] {
+                if name != known && is_spelt(name, known) {
+                    self.note(SPELT);
+                }
+            }
         }
+        if let Err(fault) = version(head.headers) {
+            self.note(fault);
+        }
+    }
+
+    /// A credential in the query: the accounts host reads `code` for its token traffic; elsewhere it would be a second one.
+    fn read_query(&mut self) {
+        if self.query.is_empty() {
+            return;
+        }
+        let accounts = self.call.server == Server::Authorization;
+        for pair in self.query.split(['&', ';']) {
+            let mut name = Vec::new();
+            decode(
+                pair.split('=').next().unwrap_or_default().as_bytes(),
+                &mut name,
+            );
+            let name = name.to_ascii_lowercase();
+            if name == b"access_token" || (accounts && name == b"code") {
+                self.note(credentials::TWO);
+            }
+        }
+    }
+
+    fn read_target(&mut self, head: Head<'r>, path: &'r str, version: Option<&str>) {
+        let verb = head.verb.as_str();
         if let Some((name, _)) = TOKEN_TRAFFIC
             .iter()
             .zip(TOKEN_NAMES)
@@ -146,6 +167,7 @@ impl<'r, 'c> Reader<'r, 'c> {
             self.call.credential = CredentialRead::Missing;
             return;
         }
+        self.read_query();
         let routed = match self.full_path(path, version) {
             // The catalogue's own mark for the old API is no path of the vendor.
             _ if path.starts_with("/@") => return self.unlisted(verb, path),
@@ -290,7 +312,7 @@ impl<'r, 'c> Reader<'r, 'c> {
                 self.note(fault);
                 self.call.inspected = Inspected::Unparseable;
             }
-            if let Some(author) = read.top.get("author_id") {
+            if let Some((_, author)) = read.top.get("author_id") {
                 self.author(operation, author);
             }
             match single {
@@ -317,7 +339,12 @@ impl<'r, 'c> Reader<'r, 'c> {
                 })
                 .collect(),
             halt: false,
-            layout: read.frame.clone().map(Layout::Array),
+            // What could not be read is not taken apart.
+            layout: read
+                .frame
+                .clone()
+                .filter(|_| self.call.fault.is_none())
+                .map(Layout::Array),
         }
     }
 }

@@ -26,10 +26,13 @@ impl<'r> Query<'r> {
     /// Reads `name=value&name=value`, without the question mark.
     pub(super) fn read(query: &'r str) -> Self {
         let mut read = Self::default();
+        if query.is_empty() {
+            return read;
+        }
+        let alone = !query.contains(';');
         // Some servers take `;` for a separator as well (HTML 4.01, appendix B.2.2).
         for pair in query.split(['&', ';']) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let alone = !query.contains(';');
             match name {
                 "access_token" if alone => read.tokens.push(decoded(value)),
                 "_method" if alone => read.verbs.push(value),
@@ -41,6 +44,10 @@ impl<'r> Query<'r> {
 }
 
 fn disguised(name: &str) -> Option<Disguised> {
+    // Letters and digits alone are a name that is neither.
+    if name.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        return None;
+    }
     // No other parameter of the platform has these names within its own.
     let plain = decoded(name).to_ascii_lowercase();
     let holds = |part: &[u8]| plain.windows(part.len()).any(|window| window == part);

@@ -13,7 +13,7 @@ use crate::model::{
     AnswerShape, ApiVersion, Asked, Call, Credential, CredentialKind, CredentialRead, Fault,
     Inspected, Location, Operation, Reason, Requirement, Secret, Server, cap_name,
 };
-use crate::vendor::field::{MediaType, bearer, media_type};
+use crate::vendor::field::{MediaType, bearer, is_override, media_type};
 use crate::vendor::{Head, OTHER_VERBS};
 
 const TWO_CREDENTIALS: Fault = Fault {
@@ -28,20 +28,17 @@ const TUNNEL: Fault = Fault {
     reason: Reason::AmbiguousOperation,
     detail: "the verb is overridden twice, differently, or in a way that the vendor does not document",
 };
+const FORM: Fault = Fault {
+    reason: Reason::AmbiguousBody,
+    detail: "no operation takes a form; a server that reads one may find a credential or another verb in it",
+};
 const SUBSCRIPTION_TYPE: Fault = Fault {
     reason: Reason::AmbiguousBody,
     detail: "a subscription is judged by its body, which is not `application/json` and uncompressed",
 };
 
-/// The header fields by which servers let a POST stand for another verb; only the first is documented.
-const OVERRIDES: [&str; 6] = [
-    "x-http-method-override",
-    "x-http-method",
-    "x-method-override",
-    "x_http_method_override",
-    "x_http_method",
-    "x_method_override",
-];
+/// The one header field by which the guide lets a POST stand for another verb.
+const DOCUMENTED: &str = "x-http-method-override";
 
 /// Token traffic: it goes to the authorization server and is not judged.
 const TOKEN_TRAFFIC: [&str; 4] = [
@@ -111,11 +108,12 @@ impl<'r, 'c> Reader<'r, 'c> {
                 .is_none_or(|before| before == effective)
         };
         let mut clear = query.disguised != Some(Disguised::Verb) && query.verbs.len() <= 1;
-        for name in OVERRIDES {
-            let mut values = head.headers.get_all(name).iter();
-            if let Some(value) = values.next() {
-                let value = value.to_str().unwrap_or_default();
-                clear &= note(value, name == OVERRIDES[0]) && values.next().is_none();
+        let mut documented = 0;
+        for (name, value) in head.headers {
+            if is_override(name.as_str()) {
+                let known = name == DOCUMENTED;
+                documented += u32::from(known);
+                clear &= note(value.to_str().unwrap_or_default(), known) && documented <= 1;
             }
         }
         for value in &query.verbs {
@@ -213,6 +211,7 @@ impl<'r, 'c> Reader<'r, 'c> {
         {
             self.call.operation = Asked::TokenTraffic(name);
             self.call.server = Server::Authorization;
+            self.call.leads_away = name.ends_with("/authorize");
             if !self.is_missing() && !matches!(self.call.credential, CredentialRead::Unclear) {
                 self.note(UNCLEAR_CREDENTIAL);
             }
@@ -223,7 +222,15 @@ impl<'r, 'c> Reader<'r, 'c> {
         }
         self.call.operation = Asked::Listed(operation);
         self.call.targets = targets::in_path(values);
-        let json = matches!(media_type(head.headers), Some(MediaType::Json))
+        let kind = if head.has_body {
+            media_type(head.headers)
+        } else {
+            None
+        };
+        if matches!(kind, Some(MediaType::Form)) {
+            self.note(FORM);
+        }
+        let json = matches!(kind, Some(MediaType::Json))
             && !head.headers.contains_key(header::CONTENT_ENCODING);
         if matches!(operation.requirement, Requirement::Conditional(_)) {
             if head.has_body && !json {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::catalogue::{Catalogue, Routed};
 use crate::model::{Asked, Fault, Operation, Reason, Requirement};
-use crate::vendor::json::{JsonScanner, Kind, Members};
+use crate::vendor::json::{JsonScanner, Kind, Members, resembles};
 
 const BODY: Fault = Fault {
     reason: Reason::AmbiguousBody,
@@ -133,6 +133,10 @@ fn need(
     if creates && (said.transport.is_none() || said.filters.is_empty()) {
         return Ok(None);
     }
+    // Without its transport, the rest of a delivery mode cannot be judged: an address says where events go.
+    if said.has_delivery && said.transport.is_none() {
+        return Ok(None);
+    }
     let mut whole = Requirement::NoScope;
     if let Some(transport) = &said.transport {
         let known = std::str::from_utf8(transport)
@@ -176,11 +180,11 @@ impl Said {
     }
 
     /// True for the name itself; a name that differs by case only is one too many.
-    fn is(&mut self, name: &[u8], known: &[u8]) -> bool {
-        if name != known && name.eq_ignore_ascii_case(known) {
+    fn is(&mut self, name: &[u8], known: &str) -> bool {
+        if resembles(name, known) {
             self.note(TWICE);
         }
-        name == known
+        name == known.as_bytes()
     }
 }
 
@@ -188,12 +192,12 @@ impl Members for Said {
     fn name(&mut self, depth: u32, name: &[u8], _at: u64) {
         if depth == 1 {
             self.top = Top::Other;
-            if self.is(name, b"deliveryMode") {
+            if self.is(name, "deliveryMode") {
                 self.top = Top::Delivery;
                 if std::mem::replace(&mut self.has_delivery, true) {
                     self.note(TWICE);
                 }
-            } else if self.is(name, b"eventFilters") {
+            } else if self.is(name, "eventFilters") {
                 self.top = Top::Filters;
                 if std::mem::replace(&mut self.has_filters, true) {
                     self.note(TWICE);
@@ -201,9 +205,9 @@ impl Members for Said {
             }
         } else if depth == 2 && self.top == Top::Delivery {
             self.text = None;
-            if self.is(name, b"transportType") {
+            if self.is(name, "transportType") {
                 self.text = Some(Text::Transport);
-            } else if self.is(name, b"address") {
+            } else if self.is(name, "address") {
                 self.text = Some(Text::Address);
             }
         }
