@@ -90,9 +90,11 @@ impl<T> Routes<T> {
             offered: Verbs::default(),
             values: Vec::new(),
         };
-        let told = match segments(path).try_for_each(is_plain) {
-            Ok(()) => walk.from(0, path.strip_prefix('/').unwrap_or(path)),
-            Err(why) => Err(why),
+        let plain = is_plain_path(path) || segments(path).all(is_plain);
+        let told = if plain {
+            walk.from(0, path.strip_prefix('/').unwrap_or(path))
+        } else {
+            Err(SHAPE)
         };
         match told {
             Err(why) => Routed::Unclear(why),
@@ -146,8 +148,8 @@ impl<'c, 'p, T> Walk<'c, '_, 'p, T> {
         let Some(node) = self.routes.nodes.get(at) else {
             return Ok(None);
         };
-        let (segment, rest) = match rest.split_once('/') {
-            Some((segment, rest)) => (segment, Some(rest)),
+        let (segment, rest) = match memchr::memchr(b'/', rest.as_bytes()) {
+            Some(slash) => (rest.get(..slash).unwrap_or_default(), rest.get(slash + 1..)),
             None => (rest, None),
         };
         if let Some(next) = node.literals.get(segment) {
@@ -208,7 +210,7 @@ fn segments(path: &str) -> impl Iterator<Item = &str> {
 
 /// A segment that every router takes for one segment: RFC 3986's `pchar` without `;` (some cut parameters off there), with
 /// escapes that stand for neither a delimiter nor a control character, and no dot segment.
-fn is_plain(segment: &str) -> Result<(), &'static str> {
+fn is_plain(segment: &str) -> bool {
     let decoded = decoded(segment);
     let plain = |b: u8| {
         b.is_ascii_alphanumeric()
@@ -238,11 +240,17 @@ fn is_plain(segment: &str) -> Result<(), &'static str> {
             .bytes()
             .all(|b| plain(b) || matches!(b, b' ' | b'"' | b'<' | b'>' | b'[' | b']') || b >= 0x80),
     };
-    if raw && inner && !matches!(decoded.as_ref(), "." | "..") {
-        Ok(())
-    } else {
-        Err(SHAPE)
-    }
+    raw && inner && !matches!(decoded.as_ref(), "." | "..")
+}
+
+/// True if no byte of a path needs a second look: letters, digits and a few marks, and nothing that begins with a dot.
+fn is_plain_path(path: &str) -> bool {
+    let mut before = b'/';
+    path.bytes().all(|b| {
+        let dot = b == b'.' && before == b'/';
+        before = b;
+        !dot && (b.is_ascii_alphanumeric() || matches!(b, b'/' | b'-' | b'.' | b'_' | b'~' | b','))
+    })
 }
 
 /// The segment with its escapes decoded once; unchanged where there are none, or where they are no text.

@@ -7,6 +7,7 @@
 mod conditions;
 mod credentials;
 mod payload;
+mod place;
 mod read;
 mod refusal;
 mod split;

@@ -3,36 +3,21 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, header};
+use http::{Method, header};
 
 use super::conditions;
 use super::credentials;
 use super::payload::{self, Payload, Said};
+use super::place::{AUTHOR, Named, VERSIONS, is_of_accounts, shape_of};
 use crate::catalogue::{Catalogue, Routed};
 use crate::model::{
-    AnswerShape, ApiVersion, Asked, Batch, Call, CredentialRead, Fault, Inspected, Layout, Member,
-    Operation, Reason, Server, Verbs, cap_name,
+    ApiVersion, Asked, Batch, Call, CredentialRead, Fault, Inspected, Layout, Member, Operation,
+    Reason, Server, Verbs, cap_name,
 };
 use crate::vendor::decode::decode;
-use crate::vendor::field::{MediaType, is_override, is_spelt, media_type};
+use crate::vendor::field::{MediaType, media_type};
 use crate::vendor::{Head, OTHER_VERBS};
 
-const VERSIONS: Fault = Fault {
-    reason: Reason::AmbiguousOperation,
-    detail: "`X-API-Version` stands twice, or names another version than the path",
-};
-const OVERRIDE: Fault = Fault {
-    reason: Reason::AmbiguousOperation,
-    detail: "a header names another verb than the request",
-};
-const AUTHOR: Fault = Fault {
-    reason: Reason::AmbiguousCredential,
-    detail: "this version has dropped `X-Author-Id` and `author_id`, or the request names two authors",
-};
-const SPELT: Fault = Fault {
-    reason: Reason::AmbiguousOperation,
-    detail: "`X-API-Version` or `X-Author-Id` is spelt with `_`, which some servers take for `-`",
-};
 const BODY_TYPE: Fault = Fault {
     reason: Reason::AmbiguousBody,
     detail: "the action is judged by its body, which is not `application/json` and uncompressed",
@@ -87,8 +72,12 @@ impl<'r, 'c> Reader<'r, 'c> {
                 reader.note(fault);
             }
         }
-        reader.read_headers(head);
-        let version = version(head.headers).unwrap_or_default();
+        let named = Named::read(head);
+        if let Some(fault) = named.fault {
+            reader.note(fault);
+        }
+        let version = named.version;
+        reader.call.author = named.author.map(cap_name);
         reader.call.answer = shape_of(path, version);
         if is_of_accounts(path, version) {
             reader.call.server = Server::Authorization;
@@ -111,28 +100,6 @@ impl<'r, 'c> Reader<'r, 'c> {
             && !head.has_body
             && matches!(self.call.credential, CredentialRead::Missing)
             && self.call.fault.is_none()
-    }
-
-    /// Header fields that name a verb, a version or an author: in one spelling, and not twice.
-    fn read_headers(&mut self, head: Head<'_>) {
-        for (name, value) in head.headers {
-            let name = name.as_str();
-            if !name.starts_with('x') {
-                continue;
-            }
-            let verb = head.verb.as_str().as_bytes();
-            if is_override(name) && !value.as_bytes().eq_ignore_ascii_case(verb) {
-                self.note(OVERRIDE);
-            }
-            for known in ["x-api-version", "x-author-id"] {
-                if name != known && is_spelt(name, known) {
-                    self.note(SPELT);
-                }
-            }
-        }
-        if let Err(fault) = version(head.headers) {
-            self.note(fault);
-        }
     }
 
     /// A credential in the query: the accounts host reads `code` for its token traffic; elsewhere it would be a second one.
@@ -219,7 +186,7 @@ impl<'r, 'c> Reader<'r, 'c> {
     fn found(&mut self, operation: &'c Arc<Operation>, head: Head<'r>) {
         let operation: &'c Operation = operation;
         self.call.operation = Asked::Listed(operation);
-        self.read_author(operation, head.headers);
+        self.check_author(operation, None);
         let single = single_of(self.catalogue, operation);
         let decides = |operation| conditions::look_at_body(self.catalogue, operation);
         if single.is_some() || decides(operation) {
@@ -246,22 +213,14 @@ impl<'r, 'c> Reader<'r, 'c> {
         conditions::asked(self.catalogue, operation, &request, said)
     }
 
-    /// An author beside the token: an agent that acts as a bot, in versions that allow it.
-    fn read_author(&mut self, operation: &Operation, headers: &HeaderMap) {
-        let mut values = headers.get_all("x-author-id").iter();
-        let Some(value) = values.next() else {
-            return;
-        };
-        if values.next().is_some() {
-            self.note(AUTHOR);
+    /// An author beside the token, an agent that acts as a bot: for versions that allow it, and named once.
+    fn check_author(&mut self, operation: &Operation, in_body: Option<&str>) {
+        let twice = self.call.author.is_some() && in_body.is_some();
+        if let Some(author) = in_body {
+            self.call.author = Some(cap_name(author));
         }
-        self.author(operation, value.to_str().unwrap_or_default());
-    }
-
-    fn author(&mut self, operation: &Operation, author: &str) {
         let version = operation.name.rsplit('@').next().unwrap_or_default();
-        let named = self.call.author.replace(cap_name(author)).is_some();
-        if named || WITHOUT_AUTHOR.contains(&version) {
+        if twice || (self.call.author.is_some() && WITHOUT_AUTHOR.contains(&version)) {
             self.note(AUTHOR);
         }
     }
@@ -313,7 +272,7 @@ impl<'r, 'c> Reader<'r, 'c> {
                 self.call.inspected = Inspected::Unparseable;
             }
             if let Some((_, author)) = read.top.get("author_id") {
-                self.author(operation, author);
+                self.check_author(operation, Some(author));
             }
             match single {
                 Some(single) => {
@@ -356,40 +315,6 @@ const TOKEN_NAMES: [&str; 5] = [
     "GET /v2/customer/info",
     "DELETE /v2/customer/token",
 ];
-
-/// The version that the header names: digits and a dot.
-fn version(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
-    let mut values = headers.get_all("x-api-version").iter();
-    let Some(value) = values.next() else {
-        return Ok(None);
-    };
-    let value = value.to_str().map_err(|_| VERSIONS)?;
-    let fits = |c: char| c.is_ascii_digit() || c == '.';
-    let plain = (1..=8).contains(&value.len()) && value.chars().all(fits);
-    if values.next().is_some() || !plain {
-        return Err(VERSIONS);
-    }
-    Ok(Some(value))
-}
-
-/// True for paths of the accounts host: its own API of version 2, and the older part for customers.
-fn is_of_accounts(path: &str, version: Option<&str>) -> bool {
-    let old = version.is_none() && path.starts_with("/customer/");
-    (path.starts_with("/v2/") && !path.starts_with("/v2/ledger/")) || old
-}
-
-/// The shape in which the API behind a path says that something is wrong.
-fn shape_of(path: &str, version: Option<&str>) -> AnswerShape {
-    if path.starts_with("/v2/customer/") || (version.is_none() && path.starts_with("/customer/")) {
-        AnswerShape::CustomerOAuth
-    } else if is_of_accounts(path, version) {
-        AnswerShape::OAuth
-    } else if version == Some("2") {
-        AnswerShape::Old
-    } else {
-        AnswerShape::Usual
-    }
-}
 
 /// The action that each element of a batch stands for: `batch_create_agents` creates agents.
 fn single_of<'c>(catalogue: &'c Catalogue, operation: &Operation) -> Option<&'c Operation> {
