@@ -40,6 +40,13 @@ pub enum Vendor {
     LiveChat,
 }
 
+/// Some servers take the second question mark for a part of the first name, some for none: found by holding PHP's own
+/// server against the reader.
+const QUERY_MARK: Fault = Fault {
+    reason: Reason::AmbiguousOperation,
+    detail: "the query begins with a question mark of its own",
+};
+
 /// The vendor knows the target and offers other verbs only; answered with 405.
 pub(crate) const OTHER_VERBS: Fault = Fault {
     reason: Reason::OperationUnlisted,
@@ -167,11 +174,17 @@ impl Vendor {
 
     /// Begins to read a request.
     pub fn read<'r, 'c>(self, head: Head<'r>, catalogue: &'c Catalogue) -> Reader<'r, 'c> {
-        match self {
+        let mut reader = match self {
             Self::Bitrix24 => Reader::Bitrix24(bitrix24::Reader::new(head, catalogue)),
             Self::RingCentral => Reader::RingCentral(ringcentral::Reader::new(head, catalogue)),
             Self::LiveChat => Reader::LiveChat(livechat::Reader::new(head, catalogue)),
+        };
+        if let Some((_, query)) = head.target.split_once('?')
+            && query.starts_with('?')
+        {
+            reader.note(QUERY_MARK);
         }
+        reader
     }
 
     /// The refusal as the vendor would have said it, so that its SDKs raise their own error.

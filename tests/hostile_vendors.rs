@@ -96,6 +96,7 @@ fn nothing_unclear_passes_to_ringcentral() {
         bare("GET", &format!("{log}?access_token=T"), TOKEN),
         bare("GET", &format!("{log}?access_token=T&access_token=T"), ""),
         bare("GET", &format!("{log}?access%5Ftoken=T"), ""),
+        bare("GET", &format!("{log}??x=1"), TOKEN),
         bare("GET", &format!("{log}?ACCESS_TOKEN=U"), TOKEN),
         bare("GET", &format!("{log}?x=1;access_token=U"), TOKEN),
         bare("GET", &format!("{log}?access_token=a%00b"), ""),
@@ -237,6 +238,7 @@ fn nothing_unclear_passes_to_livechat() {
             "{}",
         ),
         body("POST", send, "authorization: Digest T\r\n", "{}"),
+        body("POST", &format!("{send}??access_token=U"), JSON, "{}"),
         body("POST", send, "authorization: Basic %%%\r\n", "{}"),
         body(
             "POST",
