@@ -25,8 +25,8 @@ const USAGE: u8 = 2;
 
 /// A reverse proxy that refuses API calls outside the OAuth scopes of their token.
 ///
-/// Put it between an app and Bitrix24, point the app's base URL at it, and calls outside the token's scopes are
-/// refused in the vendor's own words, and written to a journal that shows every verdict.
+/// Put it between an app and Bitrix24, RingCentral or LiveChat, point the app's base URL at it, and calls outside the
+/// token's scopes are refused in the vendor's own words, and written to a journal that shows every verdict.
 ///
 /// Try `grantgate demo` first.
 #[derive(Debug, Parser)]

@@ -1,6 +1,6 @@
-//! Grantgate is a reverse proxy that stands between an app and the REST API of Bitrix24. It knows which scopes each
-//! access token was granted and which scope each method needs. A call outside the grant is refused, or only logged; the
-//! rest is forwarded. Every verdict is written to an audit log first.
+//! Grantgate is a reverse proxy that stands between an app and the REST APIs of Bitrix24, RingCentral and LiveChat. It
+//! knows which scopes each access token was granted and which scope each method needs. A call outside the grant is
+//! refused, or only logged; the rest is forwarded. Every verdict is written to an audit log first.
 //!
 //! # Life of a request
 //!
@@ -21,11 +21,11 @@
 //!
 //! | word | meaning |
 //! |---|---|
-//! | vendor | one API dialect: `bitrix24` |
+//! | vendor | one API dialect: `bitrix24`, `ringcentral`, `livechat` |
 //! | gate | one configured entrance: a listener, a vendor, an upstream, its mode and rules |
 //! | operation | one vendor method as the catalogue names it; API version and name together are its key |
 //! | call | one HTTP request as the vendor would read it: a credential and one or more operations |
-//! | credential | where and what: an access token or a webhook's secret |
+//! | credential | where and what: an access token, a webhook's secret, a personal access token |
 //! | token id | keyed digest (HMAC-SHA-256, 128 bits) of a credential: the only form that is stored, logged or shown |
 //! | scope | one permission code as the vendor spells it |
 //! | grant | what one token may do: scopes, user, source, obtained, expires |
@@ -46,7 +46,7 @@
 //! | `audit.deadline_ms` | 2000 | long enough for a slow disk, short enough that a hung one is noticed |
 //! | `audit.on_audit_failure` | `forward` | watching does no harm; `block` where the log of `report` is evidence |
 //! | `admin.listen`, `admin.tls` | `127.0.0.1:9440` | metrics and health are not for everybody |
-//! | `catalogue_dir` | compiled in | `DIR/bitrix24/{operations,scopes,choices,prefixes}.tsv` replace what is known |
+//! | `catalogue_dir` | compiled in | `DIR/VENDOR/{operations,scopes,choices,prefixes,routes}.tsv` replace what is known, as far as the vendor has them |
 //! | `gate.name`, `vendor`, `listen`, `upstream` | none | what only you can know; `upstream` is scheme and host |
 //! | `gate.mode` | `enforce` | start with `report` and look at `would_deny` |
 //! | `gate.unknown_token` | `refuse` | a token nobody knows gets nothing; `assume` suits most apps; `forward` only looks |
@@ -54,7 +54,7 @@
 //! | `gate.unlisted_operation` | `prefix` | the vendor's own rule for names that no table has, marked as assumed; `refuse` opens none, `forward` all |
 //! | `gate.batch` | `split` | the permitted commands of a batch go on; `reject` refuses it whole |
 //! | `gate.signed_links` | `refuse` | links that the portal signed may come without a credential; `forward` lets them |
-//! | `gate.authorization_server` | the vendor's | where `/oauth/token` goes; for an upstream on this machine, the upstream |
+//! | `gate.authorization_server` | the vendor's | where token traffic and LiveChat's accounts go; for an upstream on this machine, the upstream |
 //! | `gate.redirects` | `refuse` | an SDK would follow to another host with the token, past the gate |
 //! | `gate.tls` | off | `{ cert = "…", key = "…" }` |
 //! | `gate.upstream_ca` | compiled-in roots | one more CA to trust |

@@ -10,7 +10,7 @@ use crate::vendor::Vendor;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The vendor: bitrix24. Without one, all are counted
+    /// The vendor: bitrix24, ringcentral, livechat. Without one, all are counted
     vendor: Option<String>,
     /// Only the operations that this scope opens
     #[arg(long, value_name = "SCOPE")]

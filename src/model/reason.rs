@@ -155,7 +155,7 @@ impl Reason {
             Self::ScopeMissing => "add the missing scope to the app and authorise it again",
             Self::BatchMemberDenied => "see the refused members",
             Self::BatchTooLong => "send at most 50 commands in a batch",
-            Self::RedirectRefused => "point `upstream` at the host the portal redirects to",
+            Self::RedirectRefused => "point `upstream` at the host that the vendor redirects to",
             Self::AuditUnavailable => "free space on the journal's disk, see `/readyz`",
             Self::Overloaded => "retry later or raise the limit that `/metrics` shows as reached",
             Self::UpstreamUnreachable => "check `upstream`, name resolution and the network",

@@ -39,9 +39,9 @@ pub(in crate::vendor) enum MediaType<'h> {
     Multipart(&'h [u8]),
 }
 
-/// The body's media type, where the portal and everybody else would agree on it.
+/// The body's media type, where every reader would agree on it.
 ///
-/// The portal takes JSON for JSON only under exactly this name, cut at `;`; PHP folds the case of forms and cuts at
+/// Bitrix24 takes JSON for JSON only under exactly this name, cut at `;`; PHP folds the case of forms and cuts at
 /// `;`, `,` and blanks. Whatever is neither is read as a query string, whatever its type says.
 pub(in crate::vendor) fn media_type(headers: &HeaderMap) -> Option<MediaType<'_>> {
     let mut values = headers.get_all(header::CONTENT_TYPE).into_iter();
