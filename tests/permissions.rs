@@ -137,7 +137,7 @@ const WIDENED: [&str; 3] = [
 ];
 
 /// The codes that an operation's alternatives name, of those that consist of one.
-fn asks_for<'o>(operation: &'o Operation, code: &str) -> bool {
+fn asks_for(operation: &Operation, code: &str) -> bool {
     match &operation.requirement {
         Requirement::AnyOf(sets) => sets.iter().any(|set| set.contains(code)),
         Requirement::Conditional(alternatives) => {

@@ -132,3 +132,125 @@ proptest! {
         prop_assert_eq!(call.permitted, !refused(&members));
     }
 }
+
+/// A request of another vendor, with a token of these scopes.
+fn verdict_of(
+    vendor: Vendor,
+    target: &str,
+    body: &str,
+    scopes: &[&str],
+    pieces: usize,
+) -> (bool, Vec<bool>) {
+    static CATALOGUES: std::sync::OnceLock<Vec<Catalogue>> = std::sync::OnceLock::new();
+    let parse = |vendor: Vendor| Catalogue::parse(vendor.bundled_catalogue()).unwrap();
+    let all = CATALOGUES.get_or_init(|| Vendor::ALL.map(parse).into());
+    let place = Vendor::ALL.iter().position(|known| *known == vendor);
+    let catalogue = &all[place.unwrap()];
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    headers.insert("authorization", HeaderValue::from_static("Bearer T"));
+    let head = Head {
+        verb: &Method::POST,
+        target,
+        headers: &headers,
+        has_body: true,
+    };
+    let mut reader = vendor.read(head, catalogue);
+    for piece in body.as_bytes().chunks(pieces) {
+        reader.feed(piece);
+    }
+    let call = reader.finish();
+    let grant = Grant::declared(vendor.holding(catalogue, scopes.iter().copied()));
+    let decision = policy::decide(&call, GrantView::Known(&grant), &Rules::default(), 0);
+    let children = decision.children.iter().map(|child| child.permitted);
+    (
+        decision.verdict.permitted && decision.children.iter().all(|child| child.permitted),
+        children.collect(),
+    )
+}
+
+const FILTERS: [&str; 6] = [
+    "/restapi/v1.0/account/~/extension",
+    "/restapi/v1.0/account/~/extension/~/presence?detailedTelephonyState=true",
+    "/restapi/v1.0/account/~/telephony/sessions",
+    "/restapi/v1.0/account/~/extension/7/message-store",
+    "/team-messaging/v1/posts",
+    "/restapi/v1.0/account/~/no-such-thing",
+];
+
+const PERMISSIONS: [&str; 8] = [
+    "SubscriptionWebhook",
+    "ReadAccounts",
+    "EditAccounts",
+    "ReadPresence",
+    "CallControl",
+    "SMS",
+    "Glip",
+    "UnifiedAppDesktop",
+];
+
+fn subscription(filters: &[&str]) -> String {
+    serde_json::json!({
+        "eventFilters": filters,
+        "deliveryMode": { "transportType": "WebHook", "address": "https://app.example/" },
+    })
+    .to_string()
+}
+
+const ELEMENTS: [&str; 5] = [
+    r#"{"id":"a"}"#,
+    r#"{"id":"b","role":"normal"}"#,
+    r#"{"id":"c","role":"administrator"}"#,
+    r#"{"id":"d","awaiting_approval":false}"#,
+    r#"{"id":"e","awaiting_approval":true,"role":["x"]}"#,
+];
+
+const CODES: [&str; 6] = [
+    "accounts--all:rc",
+    "accounts--all:rw",
+    "accounts.roles.lc--all:rw",
+    "subscription.lc:rw",
+    "agents--all:rw",
+    "agents--all:write",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Of a subscription and of a batch alike: more scopes never turn permit into deny, another filter or element never
+    /// deny into permit, and how the body is cut changes nothing.
+    #[test]
+    fn needs_that_stand_in_a_body_only_add_up(
+        filters in proptest::collection::vec(select(&FILTERS[..]), 1..5),
+        another in select(&FILTERS[..]),
+        elements in proptest::collection::vec(select(&ELEMENTS[..]), 1..6),
+        element in select(&ELEMENTS[..]),
+        permissions in subsequence(&PERMISSIONS[..], 0..=8),
+        codes in subsequence(&CODES[..], 0..=6),
+        pieces in 1_usize..40,
+    ) {
+        let target = "/restapi/v1.0/subscription";
+        let ask = |filters: &[&str], scopes: &[&str], pieces| {
+            verdict_of(Vendor::RingCentral, target, &subscription(filters), scopes, pieces)
+        };
+        let (permitted, _) = ask(&filters, &permissions, usize::MAX);
+        prop_assert_eq!(ask(&filters, &permissions, pieces).0, permitted);
+        prop_assert!(!permitted || ask(&filters, &PERMISSIONS, usize::MAX).0);
+        let more: Vec<&str> = filters.iter().copied().chain([another]).collect();
+        prop_assert!(permitted || !ask(&more, &permissions, usize::MAX).0);
+
+        let target = "/v3.6/configuration/action/batch_create_agents";
+        let ask = |elements: &[&str], scopes: &[&str], pieces| {
+            let body = format!("{{\"requests\":[{}]}}", elements.join(","));
+            verdict_of(Vendor::LiveChat, target, &body, scopes, pieces)
+        };
+        let (permitted, children) = ask(&elements, &codes, usize::MAX);
+        prop_assert_eq!(ask(&elements, &codes, pieces), (permitted, children.clone()));
+        let (_, wide) = ask(&elements, &CODES, usize::MAX);
+        prop_assert!(children.iter().zip(&wide).all(|(few, more)| !few || *more));
+        let more: Vec<&str> = elements.iter().copied().chain([element]).collect();
+        let (whole, grown) = ask(&more, &codes, usize::MAX);
+        prop_assert!(permitted || !whole);
+        prop_assert_eq!(&grown[..children.len()], &children[..], "one element does not decide for another");
+    }
+}

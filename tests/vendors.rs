@@ -572,6 +572,53 @@ fn emulated_logins_hand_out_the_tokens_in_turn_and_refreshes_replace_them() {
 }
 
 #[test]
+fn the_emulators_answer_every_operation_that_has_a_path() {
+    for (vendor, least) in [(Vendor::RingCentral, 670), (Vendor::LiveChat, 950)] {
+        let catalogue = catalogue(vendor);
+        let codes = all_scopes(&catalogue);
+        let token = format!("T={}", codes.join(","));
+        let emulator = Emulator::of(vendor.name(), &["--token", &token]);
+        let mut client = support::Client::connect(&emulator.address);
+        let mut answered = 0;
+        for operation in catalogue.operations() {
+            let Some(example) = vendor.example(&catalogue, &operation.name) else {
+                // A frame of the socket, or one of three names for the same call.
+                let frame = operation.provenance.note.contains("RTM");
+                assert!(
+                    frame
+                        || operation.name.ends_with("greetings@2")
+                        || operation.name.ends_with("rules@2"),
+                    "{}",
+                    operation.name
+                );
+                continue;
+            };
+            // Token traffic has its own test.
+            let host = ["accounts/", "customer-accounts/"];
+            let ends = host.iter().any(|host| operation.name.starts_with(host));
+            if !example.wants_token || ends {
+                continue;
+            }
+            let mut headers = "authorization: Bearer T\r\ncontent-length: 0\r\n".to_owned();
+            for (name, value) in &example.headers {
+                headers += &format!("{name}: {value}\r\n");
+            }
+            let bytes = request(&example.verb, &example.target, &headers);
+            let answer = client.send(&bytes).answer_to(&example.verb).unwrap();
+            assert!(
+                answer.status < 300,
+                "{}: {} {}",
+                operation.name,
+                answer.status,
+                answer.text()
+            );
+            answered += 1;
+        }
+        assert!(answered >= least, "{vendor:?}: {answered}");
+    }
+}
+
+#[test]
 fn lists_of_ringcentral_name_their_other_pages_by_absolute_addresses() {
     let emulator = Emulator::of(
         "ringcentral",
