@@ -8,6 +8,8 @@ use crate::catalogue::Catalogue;
 use crate::grants::Grants;
 use crate::model::{Operation, TokenIdKey};
 use crate::policy::{self, Rules};
+use crate::tls;
+use crate::upstream;
 use crate::vendor::Vendor;
 
 /// One generation of the configuration.
@@ -50,6 +52,8 @@ pub struct Gate {
     pub upstream: Destination,
     /// Where its token traffic goes.
     pub authorization_server: Destination,
+    /// TLS towards the apps, if it is on.
+    pub tls: Option<tls::Acceptor>,
     text: GateText,
     operations: Vec<OperationText>,
 }
@@ -85,6 +89,8 @@ pub struct GateParts {
     pub upstream: Destination,
     /// See [`Gate::authorization_server`].
     pub authorization_server: Destination,
+    /// See [`Gate::tls`].
+    pub tls: Option<tls::Acceptor>,
 }
 
 /// Where a request goes.
@@ -103,6 +109,8 @@ pub struct Destination {
     pub authority: http::HeaderValue,
     /// Its host and port, for records.
     pub text: String,
+    /// How to get there.
+    pub settings: Arc<upstream::Settings>,
 }
 
 /// What becomes of an upstream redirect to another authority.
@@ -173,6 +181,7 @@ impl Gate {
             redirects: parts.redirects,
             upstream: parts.upstream,
             authorization_server: parts.authorization_server,
+            tls: parts.tls,
         }
     }
 

@@ -16,8 +16,6 @@ use crate::upstream;
 /// What all cores share.
 pub(super) struct Assembled {
     pub(super) snapshots: Arc<ArcSwap<Snapshot>>,
-    pub(super) upstreams: Vec<(Arc<upstream::Settings>, Arc<upstream::Settings>)>,
-    pub(super) tls: Vec<Option<crate::tls::Acceptor>>,
     pub(super) budget: Arc<Budget>,
 }
 
@@ -38,15 +36,13 @@ pub(super) fn metrics(config: &Config, cores: usize) -> Metrics {
 pub(super) fn assemble(config: Config, key: TokenIdKey, metrics: &Metrics) -> Assembled {
     const GENERATION: u64 = 1;
     let key = Arc::new(key);
-    let (mut gates, mut upstreams, mut tls) = (Vec::new(), Vec::new(), Vec::new());
-    for (position, gate) in config.gates.into_iter().enumerate() {
-        let mut settings = gate.upstream.settings.clone();
-        let mut authorization = gate.authorization_server.settings.clone();
+    let mut gates = Vec::new();
+    for (position, mut gate) in config.gates.into_iter().enumerate() {
         if let Some(measured) = metrics.gate(position) {
-            settings.opened = measured.upstream_connections.clone();
-            authorization.opened = measured.upstream_connections.clone();
+            let opened = &measured.upstream_connections;
+            gate.upstream.settings.opened = opened.clone();
+            gate.authorization_server.settings.opened = opened.clone();
         }
-        tls.push(gate.tls.clone());
         let index = u16::try_from(position).unwrap_or(u16::MAX);
         gates.push(self::gate(
             GENERATION,
@@ -55,7 +51,6 @@ pub(super) fn assemble(config: Config, key: TokenIdKey, metrics: &Metrics) -> As
             &key,
             config.audit.on_failure,
         ));
-        upstreams.push((Arc::new(settings), Arc::new(authorization)));
     }
     let budget = Arc::new(Budget::new(
         config.limits.inspected_total,
@@ -68,8 +63,6 @@ pub(super) fn assemble(config: Config, key: TokenIdKey, metrics: &Metrics) -> As
     };
     Assembled {
         snapshots: Arc::new(ArcSwap::from_pointee(snapshot)),
-        upstreams,
-        tls,
         budget,
     }
 }
@@ -103,17 +96,19 @@ fn gate(
             guarantee: gate.guarantee,
             on_audit_failure,
             redirects: gate.redirects,
-            upstream: destination(&gate.upstream.settings),
-            authorization_server: destination(&gate.authorization_server.settings),
+            upstream: destination(gate.upstream.settings),
+            authorization_server: destination(gate.authorization_server.settings),
+            tls: gate.tls,
         },
     )
 }
 
-fn destination(settings: &upstream::Settings) -> Destination {
+fn destination(settings: upstream::Settings) -> Destination {
     Destination {
         // An authority that was parsed from a URL is a header value.
         authority: http::HeaderValue::try_from(settings.authority.as_str())
             .unwrap_or_else(|_| http::HeaderValue::from_static("")),
         text: format!("{}:{}", settings.host, settings.port),
+        settings: Arc::new(settings),
     }
 }

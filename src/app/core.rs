@@ -17,7 +17,6 @@ use super::{MOMENT, Stop};
 use crate::audit::{Journal, OutboxTask};
 use crate::proxy::{self, Connection, Core, Pools};
 use crate::telemetry::{Metrics, OpenConnection};
-use crate::tls::Acceptor;
 use crate::upstream::Pool;
 
 /// The cores' threads.
@@ -34,7 +33,6 @@ struct Plan {
     core: Arc<Core>,
     outbox: OutboxTask,
     listeners: Vec<std::net::TcpListener>,
-    tls: Vec<Option<Acceptor>>,
     spread: Arc<Spread>,
     handed_over: mpsc::UnboundedReceiver<Accepted>,
     stopping: watch::Receiver<Stop>,
@@ -66,16 +64,14 @@ pub(super) fn start(
         let core = Core {
             snapshots: Arc::clone(&assembled.snapshots),
             outbox,
-            pools: assembled
-                .upstreams
-                .iter()
-                .map(|(upstream, authorization)| Pools {
-                    upstream: Pool::new(Arc::clone(upstream)),
-                    authorization_server: Pool::new(Arc::clone(authorization)),
+            pools: gates_of(assembled)
+                .map(|_| Pools {
+                    upstream: Pool::new(),
+                    authorization_server: Pool::new(),
                 })
                 .collect(),
             counts: metrics.core(number).unwrap_or_default(),
-            gates: (0..assembled.upstreams.len())
+            gates: gates_of(assembled)
                 .filter_map(|gate| metrics.gate(gate))
                 .collect(),
             metrics: Arc::clone(metrics),
@@ -87,7 +83,6 @@ pub(super) fn start(
             core: Arc::new(core),
             outbox: task,
             listeners,
-            tls: assembled.tls.clone(),
             spread: Arc::clone(&spread),
             handed_over,
             stopping: stopping.clone(),
@@ -126,6 +121,11 @@ pub(super) fn start(
     })
 }
 
+/// The positions of the gates.
+fn gates_of(assembled: &Assembled) -> std::ops::Range<usize> {
+    0..assembled.snapshots.load().gates.len()
+}
+
 impl Threads {
     /// Ready once every core has ended its calls.
     pub(super) fn drained(&self) -> impl Future<Output = ()> + use<> {
@@ -158,7 +158,6 @@ async fn run(plan: Plan) {
         core,
         outbox,
         listeners,
-        tls,
         spread,
         mut handed_over,
         mut stopping,
@@ -168,7 +167,6 @@ async fn run(plan: Plan) {
     let place = Arc::new(Place {
         number,
         core,
-        tls,
         spread,
         alive: alive.clone(),
         stopping: stopping.clone(),
@@ -204,7 +202,6 @@ async fn run(plan: Plan) {
 struct Place {
     number: usize,
     core: Arc<Core>,
-    tls: Vec<Option<Acceptor>>,
     spread: Arc<Spread>,
     alive: mpsc::Sender<()>,
     stopping: watch::Receiver<Stop>,
@@ -257,7 +254,9 @@ impl Place {
 
     fn serve(&self, stream: TcpStream, peer: SocketAddr, gate: u16, counted: Counted) {
         let core = Arc::clone(&self.core);
-        let tls = self.tls.get(usize::from(gate)).cloned().flatten();
+        let snapshot = core.snapshots.load();
+        let tls = snapshot.gate(gate).and_then(|gate| gate.tls.clone());
+        drop(snapshot);
         let mut stopping = self.stopping.clone();
         let alive = self.alive.clone();
         let open = core

@@ -47,10 +47,10 @@ pub(super) fn forward(
     }
     exchange.sending();
     // The request leaves before there is a future to keep it in: a call that waits for its answer is small.
-    let sent = core
-        .pools
-        .get(usize::from(gate.index))
-        .map(|pools| timeout(limits.first_byte, pools.to(route).send(request)));
+    let sent = core.pools.get(usize::from(gate.index)).map(|pools| {
+        let settings = &gate.destination(route).settings;
+        timeout(limits.first_byte, pools.to(route).send(settings, request))
+    });
     async move {
         let Some(sent) = sent else {
             return failed(exchange, Reason::Internal, Outcome::NotForwarded);

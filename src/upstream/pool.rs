@@ -22,7 +22,6 @@ use crate::tls::Stream;
 /// The idle connections of one core to one upstream; the last one used is the first one taken.
 #[derive(Debug)]
 pub struct Pool<B: Body + 'static> {
-    settings: Arc<Settings>,
     idle: Arc<Mutex<Vec<Link<B>>>>,
 }
 
@@ -40,7 +39,6 @@ pub struct Answer<B: Body + 'static> {
 pub struct Lease<B: Body + 'static> {
     link: Link<B>,
     idle: Arc<Mutex<Vec<Link<B>>>>,
-    settings: Arc<Settings>,
 }
 
 /// The upstream gave no answer.
@@ -65,6 +63,8 @@ struct Link<B: Body + 'static> {
     connection: Pin<Box<Connection<TokioIo<Stream>, B>>>,
     ended: bool,
     peer: Arc<str>,
+    /// Where it leads: another generation's upstream does not take it.
+    settings: Arc<Settings>,
     since: Instant,
 }
 
@@ -75,26 +75,29 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     /// A pool without connections.
-    pub fn new(settings: Arc<Settings>) -> Self {
+    pub fn new() -> Self {
         Self {
-            settings,
             idle: Arc::default(),
         }
     }
 
-    /// Sends a request and waits for the head of its answer.
+    /// Sends a request to where `settings` lead and waits for the head of its answer.
     ///
     /// A kept connection that the upstream has closed meanwhile is passed over if not a byte was written to it; that
     /// is the only case in which another one is tried.
     ///
     /// # Errors
     /// If no connection can be made, or the answer does not come or is no HTTP.
-    pub fn send(&self, request: Request<B>) -> impl Future<Output = Result<Answer<B>, SendError>> {
+    pub fn send(
+        &self,
+        settings: &Arc<Settings>,
+        request: Request<B>,
+    ) -> impl Future<Output = Result<Answer<B>, SendError>> {
         // The request is on its way before the future is made. What waits is boxed: it has room for a request that
         // comes back unsent, which every move of a call's future would copy.
-        let begun = match self.take() {
+        let begun = match self.take(settings) {
             Some(mut link) => Ok((Box::pin(link.sender.try_send_request(request)), link)),
-            None => Err(Box::pin(self.send_anew(request))),
+            None => Err(Box::pin(self.send_anew(Arc::clone(settings), request))),
         };
         async move {
             let (sent, mut link) = match begun {
@@ -104,7 +107,10 @@ where
             match link.settle(sent).await {
                 Ok(response) => Ok(self.answer(response, link)),
                 Err(mut error) => match error.take_message() {
-                    Some(unsent) => Box::pin(self.send_anew(unsent)).await,
+                    Some(unsent) => {
+                        let settings = Arc::clone(&link.settings);
+                        Box::pin(self.send_anew(settings, unsent)).await
+                    }
                     None => Err(link.broken(error.into_error())),
                 },
             }
@@ -112,8 +118,12 @@ where
     }
 
     /// Sends on a connection of its own.
-    async fn send_anew(&self, request: Request<B>) -> Result<Answer<B>, SendError> {
-        let mut link = self.open().await?;
+    async fn send_anew(
+        &self,
+        settings: Arc<Settings>,
+        request: Request<B>,
+    ) -> Result<Answer<B>, SendError> {
+        let mut link = Self::open(settings).await?;
         let sent = link.sender.try_send_request(request);
         match link.settle(sent).await {
             Ok(response) => Ok(self.answer(response, link)),
@@ -121,21 +131,22 @@ where
         }
     }
 
-    /// A kept connection that is still open and ready.
-    fn take(&self) -> Option<Link<B>> {
+    /// A kept connection that leads there and is still open and ready.
+    fn take(&self, settings: &Arc<Settings>) -> Option<Link<B>> {
         loop {
             let mut link = lock(&self.idle).pop()?;
             // Reads what has come meanwhile: an end, or bytes that nobody asked for, end it.
             link.drive(&mut Context::from_waker(Waker::noop()));
-            let fresh = link.since.elapsed() <= self.settings.idle_timeout;
+            let fresh = link.since.elapsed() <= settings.idle_timeout
+                && Arc::ptr_eq(&link.settings, settings);
             if fresh && !link.ended && link.sender.is_ready() {
                 return Some(link);
             }
         }
     }
 
-    async fn open(&self) -> Result<Link<B>, SendError> {
-        let (stream, peer) = self.settings.connect().await?;
+    async fn open(settings: Arc<Settings>) -> Result<Link<B>, SendError> {
+        let (stream, peer) = settings.connect().await?;
         let peer: Arc<str> = peer.to_string().into();
         // A small message is written whole sooner than in parts.
         let handshake = http1::Builder::new()
@@ -151,6 +162,7 @@ where
             connection: Box::pin(connection),
             ended: false,
             peer,
+            settings,
             since: Instant::now(),
         })
     }
@@ -159,7 +171,6 @@ where
         let lease = Lease {
             link,
             idle: Arc::clone(&self.idle),
-            settings: Arc::clone(&self.settings),
         };
         Answer { response, lease }
     }
@@ -188,15 +199,16 @@ where
             return;
         }
         self.link.since = Instant::now();
+        let settings = Arc::clone(&self.link.settings);
         let mut idle = lock(&self.idle);
         // The one that has been idle longest, if its time is over: they leave one by one as calls come.
         if idle
             .first()
-            .is_some_and(|oldest| oldest.since.elapsed() > self.settings.idle_timeout)
+            .is_some_and(|oldest| oldest.since.elapsed() > settings.idle_timeout)
         {
             idle.remove(0);
         }
-        if idle.len() < self.settings.idle_connections {
+        if idle.len() < settings.idle_connections {
             idle.push(self.link);
         }
     }
@@ -229,6 +241,17 @@ where
             source,
             peer: Arc::clone(&self.peer),
         }
+    }
+}
+
+impl<B> Default for Pool<B>
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn default() -> Self {
+        Self::new()
     }
 }
 
