@@ -7,6 +7,7 @@
 mod assemble;
 mod core;
 mod listen;
+mod reload;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,16 +15,19 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use reload::Reloader;
+
 use crate::admin::{self, Health};
-use crate::audit::{EventKind, Journal, JournalError, PolicyRecord, Recovery, StartRecord};
-use crate::clock::Timestamp;
+use crate::audit::{Journal, JournalError, Recovery, StartRecord};
 use crate::config::Config;
 use crate::model::Secret;
 use crate::store::{StateDir, StateError};
@@ -87,13 +91,15 @@ pub enum Stop {
 
 /// Runs the gates until `stop` is ready; `again` is asked from then on, and ends the waiting for calls under way.
 ///
-/// `text` is the configuration's text, of which the journal keeps a keyed digest. `ready` is called once all listen.
+/// `text` is the configuration's text, of which the journal keeps a keyed digest; `path` is where it lies, to be read again
+/// on SIGHUP and when it has changed. `ready` is called once all listen.
 ///
 /// # Errors
 /// If the program cannot start, or a core is lost.
 pub fn run<S, A>(
     config: Config,
     text: &str,
+    path: Option<&Path>,
     ready: impl FnOnce(&Ready) -> Result<(), AppError>,
     signals: impl FnOnce() -> io::Result<(S, A)>,
 ) -> Result<(), AppError>
@@ -136,28 +142,17 @@ where
             .map(|gate| (gate.name.clone(), gate.address.to_string()))
             .collect(),
     };
-    let assembled = assemble::assemble(config, key, &metrics);
-    let snapshot = assembled.snapshots.load_full();
-    journal.append(EventKind::PolicyLoaded, |out| {
-        let gates = snapshot.gates.iter();
-        let record = PolicyRecord {
-            time: Timestamp::now(),
-            generation: snapshot.generation,
-            id: &policy_id,
-            gates: gates
-                .map(|gate| {
-                    (
-                        gate.name.as_str(),
-                        gate.vendor.name(),
-                        gate.rules.settings.mode.as_str(),
-                        gate.upstream.text.as_str(),
-                    )
-                })
-                .collect(),
-        };
-        record.write(out);
+    let key = Arc::new(key);
+    let reloader =
+        path.map(|path| Reloader::new(path, text, &config, Arc::clone(&key), Arc::clone(&metrics)));
+    let assembled = assemble::assemble(config, &key, &metrics);
+    let mut reloader = reloader.map(|make| {
+        make(
+            Arc::clone(&assembled.snapshots),
+            Arc::clone(&assembled.budget),
+        )
     });
-    drop(snapshot);
+    reload::loaded(&journal, &metrics, &assembled.snapshots.load(), &policy_id);
     let (stop, stopping) = watch::channel(Stop::Running);
     let aborting = Arc::new(AtomicBool::new(false));
     let threads = core::start(
@@ -171,14 +166,27 @@ where
     let health = Arc::new(Health::new(Arc::clone(&metrics)));
     let result = runtime.block_on(async {
         let (stop_asked, abort_asked) = signals()?;
+        // Before anyone is told that the program is there: without it a hangup would end the program.
+        let mut hangup = signal(SignalKind::hangup())?;
         let admin = admin::serve(listeners.admin, admin_tls, Arc::clone(&health))?;
         let admin = tokio::spawn(admin);
         ready(&ready_text)?;
         tracing::info!(admin = ready_text.admin, gates = ?ready_text.gates, "ready");
-        let lost = threads.lost();
-        tokio::select! {
-            () = stop_asked => {}
-            () = lost => return Err(AppError::CoreLost),
+        let mut lost = pin!(threads.lost());
+        let mut stop_asked = pin!(stop_asked);
+        let mut watch = tokio::time::interval(reload::WATCH);
+        loop {
+            let asked = tokio::select! {
+                () = &mut stop_asked => break,
+                () = &mut lost => return Err(AppError::CoreLost),
+                _ = hangup.recv() => true,
+                _ = watch.tick() => false,
+            };
+            if let Some(reloader) = &mut reloader
+                && (asked || reloader.has_changed())
+            {
+                reloader.reload(&journal);
+            }
         }
         tracing::info!(grace_secs = grace.as_secs(), "stopping: calls under way may end");
         health.stopping();
@@ -222,7 +230,6 @@ pub fn write_ready_file(path: &Path, ready: &Ready) -> Result<(), AppError> {
 /// # Errors
 /// If the handlers cannot be installed.
 pub fn signals() -> io::Result<(impl Future<Output = ()>, impl Future<Output = ()>)> {
-    use tokio::signal::unix::{SignalKind, signal};
     let (send, receive) = watch::channel(0_u8);
     let (mut terminate, mut interrupt) = (
         signal(SignalKind::terminate())?,

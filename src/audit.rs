@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use chain::{Chain, Digest, SCHEMA};
-pub use lifecycle::{PolicyRecord, StartRecord};
+pub use lifecycle::{PolicyRecord, PolicyRejection, StartRecord};
 pub use member::EventId;
 pub use outbox::{JournalUnavailable, Outbox, OutboxTask, Receipt};
 pub use read::{Segment, SegmentError, segments};
@@ -86,6 +86,8 @@ pub enum EventKind {
     CallRejected,
     /// A configuration came into force.
     PolicyLoaded,
+    /// A configuration could not come into force.
+    PolicyRejected,
     /// The journal was opened.
     AuditStarted,
     /// The journal was repaired.
@@ -104,6 +106,7 @@ impl EventKind {
             Self::CallCompletion => "call.completion",
             Self::CallRejected => "call.rejected",
             Self::PolicyLoaded => "policy.loaded",
+            Self::PolicyRejected => "policy.rejected",
             Self::AuditStarted => "audit.started",
             Self::AuditRecovered => "audit.recovered",
             Self::AuditStopped => "audit.stopped",

@@ -100,6 +100,11 @@ pub fn main() -> ExitCode {
 struct WrongUse(String);
 
 impl ConfigArgument {
+    /// Where the configuration lies.
+    fn path(&self) -> &std::path::Path {
+        &self.config
+    }
+
     /// Reads the configuration and shows its warnings; its text comes with it.
     fn load(&self) -> Result<(Config, String), ConfigError> {
         let text =

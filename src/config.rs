@@ -46,6 +46,8 @@ pub struct Config {
     pub grace: Duration,
     /// The gates.
     pub gates: Vec<GateConfig>,
+    /// The other files that it was read from: secrets, certificates, catalogues.
+    pub files: Vec<PathBuf>,
     /// What is not wrong and should be known.
     pub warnings: Vec<Notice>,
 }
@@ -129,6 +131,7 @@ impl Config {
             grace: limits.grace,
             limits: limits.limits,
             gates: gates?,
+            files: document.files(),
             warnings: Vec::new(),
         })
     }

@@ -35,6 +35,9 @@
 //!
 //! # Settings, their defaults and why
 //!
+//! What `state`, `audit` and `admin` say, and the gates' names, vendors and listeners, hold until a restart; everything else
+//! is taken over while calls go on, on SIGHUP or once a file has changed.
+//!
 //! Paths are relative to the working directory. A token or key is `{ file = "…" }`, `{ env = "…" }` or, with a warning,
 //! a plain string. What is wrong with a configuration comes all at once, each with line, column and remedy.
 //!

@@ -56,6 +56,7 @@ pub struct Gate {
     pub tls: Option<tls::Acceptor>,
     text: GateText,
     operations: Vec<OperationText>,
+    numbers: Vec<u32>,
 }
 
 /// The parts of a [`Gate`] that are not derived.
@@ -91,6 +92,8 @@ pub struct GateParts {
     pub authorization_server: Destination,
     /// See [`Gate::tls`].
     pub tls: Option<tls::Acceptor>,
+    /// The numbers by which the catalogue's operations are counted, in its order.
+    pub numbers: Vec<u32>,
 }
 
 /// Where a request goes.
@@ -182,6 +185,7 @@ impl Gate {
             upstream: parts.upstream,
             authorization_server: parts.authorization_server,
             tls: parts.tls,
+            numbers: parts.numbers,
         }
     }
 
@@ -196,6 +200,13 @@ impl Gate {
     /// What every record of this gate has in common.
     pub const fn text(&self) -> &GateText {
         &self.text
+    }
+
+    /// The number by which an operation is counted.
+    pub fn number(&self, operation: &Operation) -> u32 {
+        let index = usize::try_from(operation.index).ok();
+        let number = index.and_then(|index| self.numbers.get(index));
+        number.copied().unwrap_or(u32::MAX)
     }
 
     /// What every record of an operation has in common.

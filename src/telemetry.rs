@@ -26,6 +26,8 @@ pub struct Metrics {
     pub journal: Arc<JournalMetrics>,
     gates: Vec<Arc<GateMetrics>>,
     rejected: Family<RejectedLabels, Counter>,
+    generation: Gauge,
+    rejected_policy: Gauge,
 }
 
 /// What is measured of one gate, beside the counts of its calls.
@@ -136,6 +138,18 @@ impl Metrics {
                 })
             })
             .collect();
+        let generation = Gauge::default();
+        registry.register(
+            "policy_generation",
+            "The generation of the configuration in force",
+            generation.clone(),
+        );
+        let rejected_policy = Gauge::default();
+        registry.register(
+            "policy_rejected",
+            "1 while the configuration on disk cannot come into force",
+            rejected_policy.clone(),
+        );
         let calls = calls::Collector::new(gates, cores);
         registry.register_collector(Box::new(calls.clone()));
         Self {
@@ -144,12 +158,31 @@ impl Metrics {
             journal,
             gates: measured,
             rejected,
+            generation,
+            rejected_policy,
         }
+    }
+
+    /// Notes that a generation has come into force.
+    pub fn policy_loaded(&self, generation: u64) {
+        self.generation
+            .set(i64::try_from(generation).unwrap_or(i64::MAX));
+        self.rejected_policy.set(0);
+    }
+
+    /// Notes that the configuration on disk cannot come into force.
+    pub fn policy_rejected(&self) {
+        self.rejected_policy.set(1);
     }
 
     /// The metrics of a gate, by its position.
     pub fn gate(&self, position: usize) -> Option<Arc<GateMetrics>> {
         self.gates.get(position).cloned()
+    }
+
+    /// The numbers by which a gate's operations are counted, in the order of these names.
+    pub fn numbers<'n>(&self, gate: usize, names: impl Iterator<Item = &'n str>) -> Vec<u32> {
+        self.calls.numbers(gate, names)
     }
 
     /// The counts of a core.

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use arc_swap::ArcSwap;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -52,9 +53,9 @@ pub enum TlsError {
     },
 }
 
-/// Accepts TLS from apps.
+/// Accepts TLS from apps. Clones share their certificate.
 #[derive(Clone)]
-pub struct Acceptor(TlsAcceptor);
+pub struct Acceptor(Arc<ArcSwap<rustls::ServerConfig>>);
 
 /// Opens TLS to an upstream: compiled-in roots, and one CA more where the gate names it.
 #[derive(Clone)]
@@ -83,7 +84,12 @@ impl Acceptor {
             .with_single_cert(chain, key)
             .map_err(refused)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self(TlsAcceptor::from(Arc::new(config))))
+        Ok(Self(Arc::new(ArcSwap::from_pointee(config))))
+    }
+
+    /// Takes the certificate of another one: handshakes from now on show it, connections that stand keep theirs.
+    pub fn replace(&self, other: &Self) {
+        self.0.store(other.0.load_full());
     }
 
     /// The server's side of a handshake.
@@ -91,7 +97,8 @@ impl Acceptor {
     /// # Errors
     /// If the handshake fails.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<Stream> {
-        Ok(Stream::Server(Box::new(self.0.accept(stream).await?)))
+        let acceptor = TlsAcceptor::from(self.0.load_full());
+        Ok(Stream::Server(Box::new(acceptor.accept(stream).await?)))
     }
 }
 

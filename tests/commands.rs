@@ -169,7 +169,7 @@ fn every_error_has_its_line_column_and_remedy_and_all_come_at_once() {
         "{VALID}moed = \"report\"\nunknown_token = \"ask\"\nunlisted_operation = 7\nhosts = \"x\"\nauthorization_server = \"https://x/y\"\n\
          assumed_scopes = [\"crm\"]\nguarantee = \"best_effort\"\n[[gate.rule]]\noperations = [\"crm.nothing.*\"]\n\
          effect = \"refuse\"\nmode = \"report\"\n[[gate.grant]]\nscopes = [\"crm\"]\nexpires = \"tomorrow\"\n\
-         [[gate]]\nname = \"a b\"\nvendor = \"ringcentral\"\nlisten = \"9404\"\nupstream = \"http://portal.example/x\"\n\
+         [[gate]]\nname = \"a b\"\nvendor = \"zoom\"\nlisten = \"9404\"\nupstream = \"http://portal.example/x\"\n\
          [limits]\ninspected_body_mib = 0\n[audit]\ndeadline_ms = -1\nreserve_mib = 32\n[admin]\nport = 1\n"
     );
     let (code, out) = check(&text);
@@ -200,10 +200,7 @@ fn every_error_has_its_line_column_and_remedy_and_all_come_at_once() {
         ("`token` is missing", ":19:1"),
         ("`expires` is no time", ":21:11"),
         ("`name` is no name", ":23:8"),
-        (
-            "`vendor = \"ringcentral\"` is not available in this version",
-            ":24:10",
-        ),
+        ("`vendor` has no value \"zoom\"", ":24:10"),
         ("`listen` is no address with a port", ":25:10"),
         ("`upstream` has more than a scheme and a host", ":26:12"),
         ("`inspected_body_mib` must be between 1 and 1024", ":28:22"),

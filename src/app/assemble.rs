@@ -32,10 +32,26 @@ pub(super) fn metrics(config: &Config, cores: usize) -> Metrics {
     Metrics::new(names.collect(), cores)
 }
 
-/// Puts the first generation together. The declared tokens end here: only their ids go on.
-pub(super) fn assemble(config: Config, key: TokenIdKey, metrics: &Metrics) -> Assembled {
-    const GENERATION: u64 = 1;
-    let key = Arc::new(key);
+/// Puts the first generation together.
+pub(super) fn assemble(config: Config, key: &Arc<TokenIdKey>, metrics: &Metrics) -> Assembled {
+    let budget = Arc::new(Budget::new(
+        config.limits.inspected_total,
+        &config.state.dir,
+    ));
+    let snapshot = generation(1, config, key, metrics);
+    Assembled {
+        snapshots: Arc::new(ArcSwap::from_pointee(snapshot)),
+        budget,
+    }
+}
+
+/// Puts a generation together. The declared tokens end here: only their ids go on.
+pub(super) fn generation(
+    number: u64,
+    config: Config,
+    key: &Arc<TokenIdKey>,
+    metrics: &Metrics,
+) -> Snapshot {
     let mut gates = Vec::new();
     for (position, mut gate) in config.gates.into_iter().enumerate() {
         if let Some(measured) = metrics.gate(position) {
@@ -43,27 +59,16 @@ pub(super) fn assemble(config: Config, key: TokenIdKey, metrics: &Metrics) -> As
             gate.upstream.settings.opened = opened.clone();
             gate.authorization_server.settings.opened = opened.clone();
         }
+        let names = gate.catalogue.operations();
+        let numbers = metrics.numbers(position, names.map(|operation| operation.name.as_ref()));
         let index = u16::try_from(position).unwrap_or(u16::MAX);
-        gates.push(self::gate(
-            GENERATION,
-            index,
-            gate,
-            &key,
-            config.audit.on_failure,
-        ));
+        let on_failure = config.audit.on_failure;
+        gates.push(self::gate(number, index, gate, key, on_failure, numbers));
     }
-    let budget = Arc::new(Budget::new(
-        config.limits.inspected_total,
-        &config.state.dir,
-    ));
-    let snapshot = Snapshot {
-        generation: GENERATION,
+    Snapshot {
+        generation: number,
         gates,
         limits: config.limits,
-    };
-    Assembled {
-        snapshots: Arc::new(ArcSwap::from_pointee(snapshot)),
-        budget,
     }
 }
 
@@ -73,6 +78,7 @@ fn gate(
     gate: GateConfig,
     key: &Arc<TokenIdKey>,
     on_audit_failure: crate::audit::OnAuditFailure,
+    numbers: Vec<u32>,
 ) -> Gate {
     let declared = gate.grants.into_iter().map(|grant| Declared {
         token: key.identify(&grant.token),
@@ -99,6 +105,7 @@ fn gate(
             upstream: destination(gate.upstream.settings),
             authorization_server: destination(gate.authorization_server.settings),
             tls: gate.tls,
+            numbers,
         },
     )
 }

@@ -58,6 +58,34 @@ impl PolicyRecord<'_> {
     }
 }
 
+/// A configuration could not come into force; the generation before it stays.
+#[derive(Debug)]
+pub struct PolicyRejection<'r> {
+    /// When.
+    pub time: Timestamp,
+    /// The generation that stays.
+    pub generation: u64,
+    /// A keyed digest of the refused text; `None` if it could not be read.
+    pub id: Option<&'r str>,
+    /// Why, in words without any byte of the text.
+    pub detail: &'r str,
+}
+
+impl PolicyRejection<'_> {
+    /// Appends the record's members after `seq`.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        event(out, EventId::new(self.time), self.time);
+        out.extend_from_slice(b",\"gen\":");
+        push_number(out, self.generation);
+        if let Some(id) = self.id {
+            out.extend_from_slice(b",\"policy\":{\"id\":");
+            push_json_string(out, id.as_bytes());
+            out.push(b'}');
+        }
+        member(out, "detail", self.detail);
+    }
+}
+
 /// Appends the lines that open the journal: who writes it, what was repaired, and the ends of open decisions.
 pub(super) fn write_start(
     chain: &mut Chain,

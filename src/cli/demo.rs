@@ -129,7 +129,7 @@ pub(super) fn run() -> anyhow::Result<u8> {
         std::thread::spawn(move || show(&ready, &state));
         Ok(())
     };
-    app::run(config, &text, ready, app::signals)?;
+    app::run(config, &text, None, ready, app::signals)?;
     Ok(OK)
 }
 

@@ -38,7 +38,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Some(path) => app::write_ready_file(path, ready),
         None => Ok(()),
     };
-    app::run(config, &text, ready, app::signals)?;
+    app::run(
+        config,
+        &text,
+        Some(arguments.config.path()),
+        ready,
+        app::signals,
+    )?;
     Ok(super::OK)
 }
 

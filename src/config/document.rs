@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -26,6 +26,8 @@ pub(super) struct Document<'t> {
     table: Spanned<DeTable<'t>>,
     problems: RefCell<Vec<Finding>>,
     warnings: RefCell<Vec<Finding>>,
+    /// Other files that the settings lead to.
+    files: RefCell<Vec<PathBuf>>,
 }
 
 /// One table of the document. Every setting is asked for once; [`Section::finish`] names those that nobody asked for.
@@ -52,7 +54,21 @@ impl<'t> Document<'t> {
             table,
             problems: RefCell::new(problems),
             warnings: RefCell::default(),
+            files: RefCell::default(),
         }
+    }
+
+    /// Notes a file that the configuration is read from as well.
+    pub(super) fn depends_on(&self, path: impl Into<PathBuf>) {
+        self.files.borrow_mut().push(path.into());
+    }
+
+    /// The files noted.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let mut files = self.files.borrow().clone();
+        files.sort_unstable();
+        files.dedup();
+        files
     }
 
     /// The top of the document; `None` if it is not TOML.

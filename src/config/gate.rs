@@ -270,6 +270,7 @@ fn catalogue(
     let bundled = vendor.bundled_catalogue();
     let read = |file: &str, bundled: &str| {
         let path = dir.join(file);
+        section.document.depends_on(&path);
         if bundled.is_empty() && !path.exists() {
             return Ok(String::new());
         }

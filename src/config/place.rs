@@ -23,6 +23,9 @@ pub(super) fn tls(section: &Section<'_, '_>) -> Option<tls::Acceptor> {
     let cert = section.required("cert", "certs/dev/gate.pem");
     let key = section.required("key", "certs/dev/gate.key");
     section.finish(&["client_ca"]);
+    for file in [&cert, &key].into_iter().flatten() {
+        section.document.depends_on(file.value);
+    }
     let settings = tls::ServerSettings {
         cert: cert?.value.into(),
         key: key?.value.into(),
@@ -160,6 +163,9 @@ fn place(
 }
 
 fn connector(section: &Section<'_, '_>, ca: Option<&Placed<&str>>) -> Option<tls::Connector> {
+    if let Some(ca) = ca {
+        section.document.depends_on(ca.value);
+    }
     tls::Connector::new(ca.map(|ca| Path::new(ca.value)))
         .map_err(|error| {
             let hint = "`upstream_ca` is a PEM file with the CA's certificate";

@@ -46,6 +46,11 @@ impl Section<'_, '_> {
         })
     }
 
+    fn read_file(&self, path: &str) -> std::io::Result<String> {
+        self.document.depends_on(path);
+        std::fs::read_to_string(path)
+    }
+
     fn secret_from(&self) -> Option<String> {
         match (self.string("env"), self.string("file")) {
             (Some(name), None) => std::env::var(name.value)
@@ -59,7 +64,8 @@ impl Section<'_, '_> {
                     );
                 })
                 .ok(),
-            (None, Some(path)) => std::fs::read_to_string(path.value)
+            (None, Some(path)) => self
+                .read_file(path.value)
                 .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
                 .map_err(|error| {
                     let message = format!("cannot read {}: {error}", printable(path.value));

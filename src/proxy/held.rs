@@ -18,7 +18,7 @@ use super::body::CallBody;
 #[derive(Debug)]
 pub struct Budget {
     taken: AtomicU64,
-    total: u64,
+    total: AtomicU64,
     dir: Arc<Path>,
 }
 
@@ -27,9 +27,14 @@ impl Budget {
     pub fn new(total: u64, dir: &Path) -> Self {
         Self {
             taken: AtomicU64::new(0),
-            total,
+            total: AtomicU64::new(total),
             dir: dir.into(),
         }
+    }
+
+    /// Changes how much room there is; what was taken stays taken.
+    pub fn resize(&self, total: u64) {
+        self.total.store(total, Ordering::Relaxed);
     }
 }
 
@@ -46,7 +51,7 @@ impl Room {
         let bytes = as_u64(bytes);
         let taken = self.budget.taken.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
-        taken.saturating_add(bytes) <= self.budget.total
+        taken.saturating_add(bytes) <= self.budget.total.load(Ordering::Relaxed)
     }
 }
 

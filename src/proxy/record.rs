@@ -117,7 +117,7 @@ pub(super) fn decision(
         reason: decision.verdict.reason,
         operation: match &call.operation {
             Asked::Listed(operation) | Asked::Chosen { operation, .. } => {
-                OperationKey::Listed(operation.index)
+                OperationKey::Listed(gate.number(operation))
             }
             Asked::Unlisted { .. } | Asked::Closed { .. } => OperationKey::Unlisted,
             Asked::TokenTraffic(_) => OperationKey::TokenTraffic,

@@ -31,7 +31,7 @@ pub struct CallKey {
 /// The operation by which a call is counted: a catalogued one, or none, so that no client can add series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum OperationKey {
-    /// The operation at this position of the gate's catalogue.
+    /// A catalogued one, by the number under which [`Metrics::numbers`](super::Metrics::numbers) has it.
     Listed(u32),
     /// A name that the catalogue does not have, or a form that is not read.
     Unlisted,
@@ -67,14 +67,15 @@ impl CallCounts {
 /// Adds up the counts of all cores.
 #[derive(Debug, Clone)]
 pub(super) struct Collector {
-    gates: Arc<Vec<GateNames>>,
+    /// Names are only ever added: a number keeps its name over generations.
+    gates: Arc<Vec<Mutex<GateNames>>>,
     cores: Arc<Vec<Arc<CallCounts>>>,
 }
 
 impl Collector {
     pub(super) fn new(gates: Vec<GateNames>, cores: usize) -> Self {
         Self {
-            gates: Arc::new(gates),
+            gates: Arc::new(gates.into_iter().map(Mutex::new).collect()),
             cores: Arc::new((0..cores).map(|_| Arc::default()).collect()),
         }
     }
@@ -83,8 +84,34 @@ impl Collector {
         self.cores.get(core).cloned()
     }
 
-    fn labels(&self, key: CallKey) -> Labels<'_> {
-        let gate = self.gates.get(usize::from(key.gate));
+    /// The numbers by which a gate's operations are counted, in the order of their names; new names get new numbers.
+    pub(super) fn numbers<'n>(
+        &self,
+        gate: usize,
+        names: impl Iterator<Item = &'n str>,
+    ) -> Vec<u32> {
+        let Some(known) = self.gates.get(gate) else {
+            return Vec::new();
+        };
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut numbers: FxHashMap<Box<str>, usize> = known
+            .operations
+            .iter()
+            .enumerate()
+            .map(|(number, name)| (name.clone(), number))
+            .collect();
+        names
+            .map(|name| {
+                let number = *numbers.entry(name.into()).or_insert_with(|| {
+                    known.operations.push(name.into());
+                    known.operations.len() - 1
+                });
+                u32::try_from(number).unwrap_or(u32::MAX)
+            })
+            .collect()
+    }
+
+    fn labels(key: CallKey, gate: Option<&GateNames>) -> Labels<'_> {
         let operation = match key.operation {
             OperationKey::Listed(index) => gate
                 .and_then(|names| names.operations.get(usize::try_from(index).ok()?))
@@ -107,10 +134,16 @@ type Labels<'n> = [(&'static str, &'n str); 4];
 
 impl collector::Collector for Collector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let names: Vec<GateNames> = self
+            .gates
+            .iter()
+            .map(|gate| gate.lock().unwrap_or_else(PoisonError::into_inner).clone())
+            .collect();
         let mut sums: BTreeMap<Labels<'_>, u64> = BTreeMap::new();
         for core in self.cores.iter() {
             for (key, count) in core.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-                *sums.entry(self.labels(*key)).or_default() += count;
+                let gate = names.get(usize::from(key.gate));
+                *sums.entry(Self::labels(*key, gate)).or_default() += count;
             }
         }
         let mut family = encoder.encode_descriptor(

@@ -1,0 +1,245 @@
+//! A new generation of the configuration, while calls go on: on SIGHUP, and when a file of it has changed.
+//!
+//! A file that cannot be used changes nothing: the generation in force stays, and journal, metrics and log say so. Calls
+//! under way keep the generation that they began with.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use super::assemble;
+use crate::audit::{EventKind, Journal, PolicyRecord, PolicyRejection};
+use crate::clock::Timestamp;
+use crate::config::{Config, ConfigError};
+use crate::model::{Secret, TokenIdKey};
+use crate::proxy::Budget;
+use crate::snapshot::Snapshot;
+use crate::telemetry::Metrics;
+use crate::tls::Acceptor;
+use crate::vendor::Vendor;
+
+/// How often the files are looked at. A change must stand still for as long: whoever writes a file has finished by then.
+pub(super) const WATCH: Duration = Duration::from_millis(500);
+
+/// Brings new generations into force.
+pub(super) struct Reloader {
+    path: PathBuf,
+    key: Arc<TokenIdKey>,
+    snapshots: Arc<ArcSwap<Snapshot>>,
+    budget: Arc<Budget>,
+    metrics: Arc<Metrics>,
+    fixed: Fixed,
+    admin_tls: Option<Acceptor>,
+    files: Vec<PathBuf>,
+    /// The files as they were when they were last read.
+    read: Vec<Stamp>,
+    /// A change that has been seen once.
+    pending: Option<Vec<Stamp>>,
+}
+
+/// What must stay as it is while the program runs: ports, and what lies on disk.
+#[derive(PartialEq, Eq)]
+struct Fixed {
+    state: PathBuf,
+    token_id_key: Option<Vec<u8>>,
+    journal: (PathBuf, Duration),
+    admin: (SocketAddr, bool),
+    gates: Vec<(String, Vendor, SocketAddr)>,
+}
+
+/// What tells one state of a file from another, symbolic links followed; `None` for one that is not there.
+type Stamp = Option<(u64, u64, u64, i64, i64)>;
+
+impl Fixed {
+    fn of(config: &Config) -> Self {
+        Self {
+            state: config.state.dir.clone(),
+            token_id_key: config.token_id_key.clone(),
+            journal: (config.audit.dir.clone(), config.audit.deadline),
+            admin: (config.admin.listen, config.admin.tls.is_some()),
+            gates: config
+                .gates
+                .iter()
+                .map(|gate| (gate.name.clone(), gate.vendor, gate.listen))
+                .collect(),
+        }
+    }
+
+    /// What has changed that cannot, in the words of the configuration.
+    fn changed(&self, other: &Self) -> Option<&'static str> {
+        [
+            (self.state != other.state, "`state.dir`"),
+            (
+                self.token_id_key != other.token_id_key,
+                "`state.token_id_key`",
+            ),
+            (
+                self.journal != other.journal,
+                "the journal's place or deadline",
+            ),
+            (self.admin != other.admin, "the admin listener"),
+            (
+                self.gates != other.gates,
+                "the list of gates, their vendors or listeners",
+            ),
+        ]
+        .into_iter()
+        .find_map(|(changed, what)| changed.then_some(what))
+    }
+}
+
+impl Reloader {
+    pub(super) fn new(
+        path: &Path,
+        text: &str,
+        config: &Config,
+        key: Arc<TokenIdKey>,
+        metrics: Arc<Metrics>,
+    ) -> impl FnOnce(Arc<ArcSwap<Snapshot>>, Arc<Budget>) -> Self + use<> {
+        let (path, fixed) = (path.to_owned(), Fixed::of(config));
+        let (admin_tls, files) = (config.admin.tls.clone(), config.files.clone());
+        // What has changed since the text was read is a change.
+        let same = fs::read_to_string(&path).is_ok_and(|now| now == text);
+        let read = if same {
+            stamps(&path, &files)
+        } else {
+            Vec::new()
+        };
+        move |snapshots, budget| Self {
+            path,
+            key,
+            snapshots,
+            budget,
+            metrics,
+            fixed,
+            admin_tls,
+            files,
+            read,
+            pending: None,
+        }
+    }
+
+    /// True once a change of the files has stood still for a while.
+    pub(super) fn has_changed(&mut self) -> bool {
+        let now = stamps(&self.path, &self.files);
+        if now == self.read {
+            self.pending = None;
+            return false;
+        }
+        let settled = self.pending.as_ref() == Some(&now);
+        self.pending = Some(now);
+        settled
+    }
+
+    /// Reads the configuration anew and brings it into force, or says why it cannot.
+    pub(super) fn reload(&mut self, journal: &Journal) {
+        // What changes while it is read is looked at again.
+        self.read = stamps(&self.path, &self.files);
+        self.pending = None;
+        match fs::read_to_string(&self.path) {
+            Ok(text) => self.take(&text, journal),
+            Err(error) => {
+                tracing::error!(path = %self.path.display(), %error, "the configuration cannot be read");
+                self.reject(journal, None, "the file cannot be read");
+            }
+        }
+    }
+
+    fn take(&mut self, text: &str, journal: &Journal) {
+        let id = self.key.identify(&Secret::new(text.as_bytes())).to_string();
+        let config = match Config::parse(&self.path, text) {
+            Ok(config) => config,
+            Err(error) => {
+                tracing::error!("the configuration was not taken over:\n{error}");
+                return self.reject(journal, Some(&id), &in_short(&error));
+            }
+        };
+        if let Some(what) = self.fixed.changed(&Fixed::of(&config)) {
+            tracing::error!(
+                what,
+                "the configuration was not taken over: this takes a restart"
+            );
+            return self.reject(journal, Some(&id), &format!("{what}: this takes a restart"));
+        }
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        if let (Some(old), Some(new)) = (&self.admin_tls, &config.admin.tls) {
+            old.replace(new);
+        }
+        self.files.clone_from(&config.files);
+        self.read = stamps(&self.path, &self.files);
+        let generation = self.snapshots.load().generation + 1;
+        self.budget.resize(config.limits.inspected_total);
+        let snapshot = assemble::generation(generation, config, &self.key, &self.metrics);
+        loaded(journal, &self.metrics, &snapshot, &id);
+        self.snapshots.store(Arc::new(snapshot));
+        tracing::info!(generation, "a new configuration is in force");
+    }
+
+    fn reject(&self, journal: &Journal, id: Option<&str>, detail: &str) {
+        self.metrics.policy_rejected();
+        let record = PolicyRejection {
+            time: Timestamp::now(),
+            generation: self.snapshots.load().generation,
+            id,
+            detail,
+        };
+        journal.append(EventKind::PolicyRejected, |out| record.write(out));
+    }
+}
+
+/// Records a generation that comes into force. `id` is a keyed digest of its text.
+pub(super) fn loaded(journal: &Journal, metrics: &Metrics, snapshot: &Snapshot, id: &str) {
+    let gates = snapshot.gates.iter();
+    let record = PolicyRecord {
+        time: Timestamp::now(),
+        generation: snapshot.generation,
+        id,
+        gates: gates
+            .map(|gate| {
+                (
+                    gate.name.as_str(),
+                    gate.vendor.name(),
+                    gate.rules.settings.mode.as_str(),
+                    gate.upstream.text.as_str(),
+                )
+            })
+            .collect(),
+    };
+    journal.append(EventKind::PolicyLoaded, |out| record.write(out));
+    metrics.policy_loaded(snapshot.generation);
+}
+
+/// How many problems there are and where the first is: the messages may quote the text, the journal does not.
+fn in_short(error: &ConfigError) -> String {
+    match error {
+        ConfigError::Unreadable { .. } => "the file cannot be read".to_owned(),
+        ConfigError::Invalid { problems } => {
+            let first = problems.first().map_or(0, |problem| problem.line);
+            let count = problems.len();
+            format!("{count} problems, the first in line {first}")
+        }
+    }
+}
+
+fn stamps(path: &Path, files: &[PathBuf]) -> Vec<Stamp> {
+    std::iter::once(path)
+        .chain(files.iter().map(PathBuf::as_path))
+        .map(|path| {
+            let found = fs::metadata(path).ok()?;
+            Some((
+                found.dev(),
+                found.ino(),
+                found.size(),
+                found.mtime(),
+                found.mtime_nsec(),
+            ))
+        })
+        .collect()
+}
