@@ -27,10 +27,13 @@ use tokio::sync::watch;
 use reload::Reloader;
 
 use crate::admin::{self, Health};
-use crate::audit::{Journal, JournalError, Recovery, StartRecord};
+use crate::audit::{EventKind, Journal, JournalError, Recovery, ShedRecord, StartRecord};
+use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::model::Secret;
+use crate::snapshot::Snapshot;
 use crate::store::{StateDir, StateError};
+use crate::telemetry::Metrics;
 
 /// The program cannot start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -182,6 +185,7 @@ where
                 _ = hangup.recv() => true,
                 _ = watch.tick() => false,
             };
+            shed(&journal, &metrics, &assembled.snapshots.load());
             if let Some(reloader) = &mut reloader
                 && (asked || reloader.has_changed())
             {
@@ -202,6 +206,7 @@ where
     aborting.store(true, Ordering::Relaxed);
     stop.send_replace(Stop::Abort);
     threads.join();
+    shed(&journal, &metrics, &assembled.snapshots.load());
     // The cores are gone: what they left for the journal is queued, and the journal writes it before it closes.
     drop(journal);
     drop(state);
@@ -249,6 +254,22 @@ pub fn signals() -> io::Result<(impl Future<Output = ()>, impl Future<Output = (
         let _ = receive.wait_for(|seen| *seen >= count).await;
     };
     Ok((wait(receive.clone(), 1), wait(receive, 2)))
+}
+
+/// Sums up what the gates have turned away since this was done last.
+fn shed(journal: &Journal, metrics: &Metrics, snapshot: &Snapshot) {
+    for (position, gate) in snapshot.gates.iter().enumerate() {
+        let (calls, connections) = metrics.take_shed(position, &gate.name);
+        if calls + connections > 0 {
+            let record = ShedRecord {
+                time: Timestamp::now(),
+                gate: gate.text(),
+                calls,
+                connections,
+            };
+            journal.append(EventKind::CallShed, |out| record.write(out));
+        }
+    }
 }
 
 fn report_recovery(recovery: &Recovery) {

@@ -27,7 +27,7 @@ pub use outbox::{JournalUnavailable, Outbox, OutboxTask, Receipt};
 pub use read::{Segment, SegmentError, segments};
 pub use record::{
     About, CallFacts, CompletionRecord, DecisionRecord, GateText, OperationText, Origin,
-    RejectionRecord,
+    RejectionRecord, ShedRecord,
 };
 pub use recovery::Recovery;
 pub use request::RequestFacts;
@@ -84,6 +84,8 @@ pub enum EventKind {
     CallCompletion,
     /// A request that was refused below the dialect.
     CallRejected,
+    /// Calls or connections were turned away for want of room.
+    CallShed,
     /// A configuration came into force.
     PolicyLoaded,
     /// A configuration could not come into force.
@@ -105,6 +107,7 @@ impl EventKind {
             Self::CallDecision => "call.decision",
             Self::CallCompletion => "call.completion",
             Self::CallRejected => "call.rejected",
+            Self::CallShed => "call.shed",
             Self::PolicyLoaded => "policy.loaded",
             Self::PolicyRejected => "policy.rejected",
             Self::AuditStarted => "audit.started",

@@ -237,6 +237,8 @@ impl LimitsSection {
             })
         };
         let secs = |key, default| Duration::from_secs(number(key, default, 1, 86_400));
+        let count =
+            |key, default, most| u32::try_from(number(key, default, 1, most)).unwrap_or(u32::MAX);
         let size = |key, default, least, most| {
             usize::try_from(number(key, default, least, most)).unwrap_or(usize::MAX)
         };
@@ -244,6 +246,9 @@ impl LimitsSection {
             limits: Limits {
                 inspected_body: number("inspected_body_mib", 64, 1, 1024) << 20,
                 inspected_total: number("inspected_total_mib", 256, 1, 65_536) << 20,
+                connections: count("connections", 4096, 1_000_000),
+                calls_in_flight: count("calls_in_flight", 1024, 1_000_000),
+                calls_per_token: count("calls_per_token", 256, 1_000_000),
                 head: size("head_kib", 64, 8, 1024) << 10,
                 head_timeout: secs("head_secs", 30),
                 body_idle: secs("body_idle_secs", 30),

@@ -1,5 +1,6 @@
 //! The path of a request. [`handle`] is the whole of it; each step is one file.
 
+mod admit;
 mod answer;
 mod body;
 mod enforce;
@@ -94,8 +95,15 @@ pub async fn handle(
         Err(unread) => return Ok(respond::unread(&core, gate, &connection, arrival, unread)),
     };
     let identity = identify::identify(gate, &call);
+    let admitted = match admit::admit(&core, gate, &snapshot.limits, &identity) {
+        Ok(admitted) => admitted,
+        Err(reason) => {
+            linger::linger(body, &snapshot.limits);
+            return Ok(respond::shed(gate, &call, reason));
+        }
+    };
     let decision = policy::decide(&call, identity.view(), &gate.rules, arrival.time.as_secs());
-    let (exchange, recording) = record::decision(
+    let (mut exchange, recording) = record::decision(
         &core,
         gate,
         &connection,
@@ -106,6 +114,7 @@ pub async fn handle(
         &decision,
         body.len(),
     );
+    exchange.admitted = admitted;
     let recorded = recording.settled(&decision, gate).await;
     let refusal = respond::Refusing::new(&call, &decision);
     let divided = enforce::divide(gate, &call, &decision, &head, arrival.time);

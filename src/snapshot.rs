@@ -133,6 +133,12 @@ pub struct Limits {
     pub inspected_body: u64,
     /// All such bodies together, in bytes.
     pub inspected_total: u64,
+    /// The most connections from apps that a gate keeps.
+    pub connections: u32,
+    /// The most calls under way of a gate.
+    pub calls_in_flight: u32,
+    /// The most calls under way of one token.
+    pub calls_per_token: u32,
     /// The largest request head, in bytes.
     pub head: usize,
     /// For a request's head to arrive; also how long an idle connection from an app is kept.

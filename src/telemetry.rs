@@ -2,7 +2,7 @@
 
 mod calls;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ pub struct Metrics {
     rejected: Family<RejectedLabels, Counter>,
     generation: Gauge,
     rejected_policy: Gauge,
+    shed: Family<ShedLabels, Counter>,
 }
 
 /// What is measured of one gate, beside the counts of its calls.
@@ -41,6 +42,25 @@ pub struct GateMetrics {
     pub connections: Gauge,
     /// Connections made to the upstream.
     pub upstream_connections: Counter,
+    /// Calls that have been let in and have not ended.
+    pub in_flight: Gauge,
+    /// Calls that were shed since the last record of them.
+    pub shed_calls: AtomicU64,
+    /// Connections that were shed since the last record of them.
+    pub shed_connections: AtomicU64,
+    by_token: Box<[AtomicU32]>,
+}
+
+/// How many counts of calls by token a gate has.
+const TOKEN_COUNTS: usize = 4096;
+
+impl GateMetrics {
+    /// The count of calls under way of the tokens with this number.
+    pub fn by_token(&self, number: usize) -> &AtomicU32 {
+        // The remainder is always a place of the list.
+        static NONE: AtomicU32 = AtomicU32::new(0);
+        self.by_token.get(number % TOKEN_COUNTS).unwrap_or(&NONE)
+    }
 }
 
 /// A connection that is open while the value lives.
@@ -52,6 +72,16 @@ impl OpenConnection {
     pub fn new(gate: Arc<GateMetrics>) -> Self {
         gate.connections.inc();
         Self(gate)
+    }
+
+    /// How many are open beside this one.
+    pub fn others(&self) -> i64 {
+        self.0.connections.get() - 1
+    }
+
+    /// Notes that it is closed for want of room.
+    pub fn shed(&self) {
+        self.0.shed_connections.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -78,6 +108,12 @@ pub struct JournalMetrics {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct GateLabel {
     gate: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ShedLabels {
+    gate: String,
+    what: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -118,6 +154,18 @@ impl Metrics {
             "Open connections from apps",
             connections.clone(),
         );
+        let in_flight = Family::<GateLabel, Gauge>::default();
+        registry.register(
+            "calls_in_flight",
+            "Calls that have been let in and have not ended",
+            in_flight.clone(),
+        );
+        let shed = Family::default();
+        registry.register(
+            "shed",
+            "Calls and connections turned away for want of room",
+            shed.clone(),
+        );
         let opened = Family::<GateLabel, Counter>::default();
         registry.register(
             "upstream_connections",
@@ -135,6 +183,10 @@ impl Metrics {
                     upstream: upstream.get_or_create_owned(&label),
                     connections: connections.get_or_create_owned(&label),
                     upstream_connections: opened.get_or_create_owned(&label),
+                    in_flight: in_flight.get_or_create_owned(&label),
+                    shed_calls: AtomicU64::new(0),
+                    shed_connections: AtomicU64::new(0),
+                    by_token: (0..TOKEN_COUNTS).map(|_| AtomicU32::new(0)).collect(),
                 })
             })
             .collect();
@@ -158,6 +210,7 @@ impl Metrics {
             journal,
             gates: measured,
             rejected,
+            shed,
             generation,
             rejected_policy,
         }
@@ -198,6 +251,25 @@ impl Metrics {
                 reason: reason.as_str(),
             })
             .inc();
+    }
+
+    /// The calls and connections that a gate has shed since this was asked last; they are counted now.
+    pub fn take_shed(&self, position: usize, gate: &str) -> (u64, u64) {
+        let Some(measured) = self.gates.get(position) else {
+            return (0, 0);
+        };
+        let taken = (
+            measured.shed_calls.swap(0, Ordering::Relaxed),
+            measured.shed_connections.swap(0, Ordering::Relaxed),
+        );
+        for (what, count) in [("call", taken.0), ("connection", taken.1)] {
+            if count > 0 {
+                let gate = gate.to_owned();
+                let labels = ShedLabels { gate, what };
+                self.shed.get_or_create(&labels).inc_by(count);
+            }
+        }
+        taken
     }
 
     /// The text of `/metrics` (`OpenMetrics` 1.0).

@@ -264,6 +264,14 @@ impl Place {
             .get(usize::from(gate))
             .cloned()
             .map(OpenConnection::new);
+        let most = i64::from(core.snapshots.load().limits.connections);
+        if let Some(open) = &open
+            && open.others() >= most
+        {
+            // Closed at once: an answer would take what there is none of.
+            open.shed();
+            return;
+        }
         tokio::spawn(async move {
             let _held = (counted, alive, open);
             // Answers are written whole; waiting for more only delays them.

@@ -356,6 +356,33 @@ impl RejectionRecord<'_> {
     }
 }
 
+/// What a gate has turned away for want of room, since the last such record.
+#[derive(Debug)]
+pub struct ShedRecord<'r> {
+    /// When it was summed up.
+    pub time: Timestamp,
+    /// Generation, gate and app.
+    pub gate: &'r GateText,
+    /// Calls that were answered with 503.
+    pub calls: u64,
+    /// Connections that were closed at once.
+    pub connections: u64,
+}
+
+impl ShedRecord<'_> {
+    /// Appends the record's members after `seq`.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        event(out, EventId::new(self.time), self.time);
+        out.extend_from_slice(&self.gate.0);
+        word(out, "reason", Reason::Overloaded.as_str());
+        out.extend_from_slice(b",\"shed\":{\"calls\":");
+        push_number(out, self.calls);
+        out.extend_from_slice(b",\"connections\":");
+        push_number(out, self.connections);
+        out.push(b'}');
+    }
+}
+
 fn asked(out: &mut Vec<u8>, vendor: &str, version: ApiVersion, name: &str) {
     word(out, "vendor", vendor);
     if !version.is_usual() {

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::Core;
+use super::admit::Admitted;
 use crate::audit::{CompletionRecord, EventId, EventKind, Origin};
 use crate::clock::Timestamp;
 use crate::model::{Decision, Outcome, Reason};
@@ -45,6 +46,8 @@ pub(super) struct Exchange {
     pub(super) route: Route,
     /// The answer may lead elsewhere.
     pub(super) leads_away: bool,
+    /// Counts while the call has not ended.
+    pub(super) admitted: Option<Admitted>,
     arrival: Arrival,
     sent: Option<Instant>,
     latency: Option<Duration>,
@@ -70,6 +73,7 @@ impl Exchange {
             event,
             route,
             leads_away,
+            admitted: None,
             arrival,
             sent: None,
             latency: None,

@@ -194,6 +194,32 @@ pub(super) fn answer(
     response
 }
 
+/// Answers a call for which there is no room. It has no record of its own: a flood would be one.
+pub(super) fn shed(gate: &Gate, call: &Call<'_, '_>, reason: Reason) -> Answer {
+    let refusal = Refusal {
+        reason,
+        fault: None,
+        missing: &[],
+        version: call.operation.version(),
+        answer: call.answer,
+        credential: None,
+    };
+    let NativeAnswer {
+        status,
+        content_type,
+        body,
+    } = gate.vendor.refuse(&refusal);
+    let mut response = Response::new(AnswerBody::Gate(Some(Bytes::from(body)), None));
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    headers.insert(REASON, HeaderValue::from_static(reason.as_str()));
+    expose(gate, headers);
+    response
+}
+
 /// Answers a request whose body did not arrive: it was never a call, so the record is a rejection.
 pub(super) fn unread(
     core: &Core,

@@ -1,0 +1,170 @@
+//! More than there is room for: what is over a limit is turned away with 503, counted and summed up in a record; what is
+//! within it goes on, and so does every other gate.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::gate::Setup;
+use support::portal::{Reply, ok};
+use support::{Client, Portal};
+
+/// A portal that answers once it is let, and how many calls it has seen.
+fn holding() -> (Portal, Arc<AtomicUsize>, Arc<AtomicBool>) {
+    let (seen, released) = (
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let (count, wait) = (Arc::clone(&seen), Arc::clone(&released));
+    let portal = Portal::scripted(move |_| {
+        count.fetch_add(1, Ordering::AcqRel);
+        while !wait.load(Ordering::Acquire) {
+            std::thread::yield_now();
+        }
+        Reply::Bytes(ok(r#"{"result":true}"#))
+    });
+    (portal, seen, released)
+}
+
+/// Waits until it holds, for a minute at most.
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < end, "{what} did not come");
+        std::thread::yield_now();
+    }
+}
+
+fn request(token: &str) -> Vec<u8> {
+    format!(
+        "GET /rest/crm.deal.list HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer {token}\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+/// Sends a call that will be held; gives its connection.
+fn held(address: &str, token: &str, seen: &AtomicUsize) -> Client {
+    let before = seen.load(Ordering::Acquire);
+    let mut client = Client::connect(address);
+    client.send(&request(token));
+    until("the call", || seen.load(Ordering::Acquire) > before);
+    client
+}
+
+fn shed_records(gate: &support::Gate) -> (u64, u64) {
+    let records = gate.records_of("call.shed");
+    let sum = |what: &str| {
+        let counts = records.iter().map(|record| record["shed"][what].as_u64());
+        counts.map(Option::unwrap).sum()
+    };
+    (sum("calls"), sum("connections"))
+}
+
+#[test]
+fn calls_beyond_the_limit_of_a_gate_or_token_are_shed_and_the_others_end_well() {
+    for (limits, tokens, over) in [
+        ("calls_in_flight = 3", ["T1", "T2", "T3"], "T2"),
+        ("calls_per_token = 3", ["T1", "T1", "T1"], "T1"),
+    ] {
+        let (portal, seen, released) = holding();
+        let mut gate = Setup::before(&portal.address)
+            .section(&format!("[limits]\n{limits}"))
+            .grant("T1", &["crm"])
+            .grant("T2", &["crm"])
+            .grant("T3", &["crm"])
+            .start();
+        let mut clients = tokens.map(|token| held(&gate.address, token, &seen));
+        for _ in 0..5 {
+            let mut client = Client::connect(&gate.address);
+            let answer = client.send(&request(over)).answer().unwrap();
+            assert_eq!(
+                (answer.status, answer.reason()),
+                (503, "overloaded"),
+                "{limits}"
+            );
+            assert_eq!(answer.header("retry-after"), Some("1"));
+            assert!(answer.json()["error"].is_string(), "in the vendor's shape");
+        }
+        if limits.starts_with("calls_per_token") {
+            // Another token has room of its own.
+            let mut other = held(&gate.address, "T2", &seen);
+            released.store(true, Ordering::Release);
+            assert_eq!(other.answer().unwrap().status, 200);
+        }
+        released.store(true, Ordering::Release);
+        for client in &mut clients {
+            assert_eq!(client.answer().unwrap().status, 200);
+        }
+        // There is room again once they have ended.
+        let mut client = Client::connect(&gate.address);
+        until("room", || {
+            let answer = client.send(&request(over)).answer().unwrap();
+            answer.status == 200
+        });
+        assert_eq!(gate.stop().code(), Some(0));
+        let (calls, connections) = shed_records(&gate);
+        assert!(calls >= 5 && connections == 0, "{calls} {connections}");
+        // What was received is what was allowed and what was shed: nothing is counted twice or not at all.
+        let decisions = gate.records_of("call.decision");
+        assert!(decisions.iter().all(|record| record["decision"] == "allow"));
+        assert_eq!(decisions.len(), gate.records_of("call.completion").len());
+    }
+}
+
+#[test]
+fn a_watching_gate_turns_no_call_away() {
+    let (portal, seen, released) = holding();
+    let gate = Setup::before(&portal.address)
+        .section("[limits]\ncalls_in_flight = 1")
+        .with("mode = \"report\"")
+        .start();
+    let mut first = held(&gate.address, "T1", &seen);
+    let mut second = held(&gate.address, "T2", &seen);
+    released.store(true, Ordering::Release);
+    assert_eq!(first.answer().unwrap().status, 200);
+    assert_eq!(second.answer().unwrap().status, 200);
+}
+
+#[test]
+fn connections_beyond_the_limit_are_closed_and_said() {
+    let portal = Portal::start();
+    let mut gate = Setup::before(&portal.address)
+        .section("[limits]\nconnections = 3")
+        .grant("T1", &["crm"])
+        .start();
+    let mut kept: Vec<Client> = (0..3).map(|_| Client::connect(&gate.address)).collect();
+    for client in &mut kept {
+        assert_eq!(client.send(&request("T1")).answer().unwrap().status, 200);
+    }
+    let mut turned_away = 0;
+    for _ in 0..4 {
+        turned_away += usize::from(Client::connect(&gate.address).is_closed());
+    }
+    assert_eq!(turned_away, 4);
+    for client in &mut kept {
+        assert_eq!(
+            client.send(&request("T1")).answer().unwrap().status,
+            200,
+            "untouched"
+        );
+    }
+    until("the metric", || {
+        let metrics = gate.admin("/metrics").text();
+        metrics.contains("grantgate_shed_total{gate=\"portal\",what=\"connection\"} 4")
+    });
+    drop(kept);
+    until("room", || {
+        let mut client = Client::connect(&gate.address);
+        client.send(&request("T1")).answer().is_some()
+    });
+    assert_eq!(gate.stop().code(), Some(0));
+    assert!(shed_records(&gate).1 >= 4);
+    let record: Value = gate.records_of("call.shed")[0].clone();
+    assert_eq!(
+        (&record["gate"], &record["reason"]),
+        (&"portal".into(), &"overloaded".into())
+    );
+}
