@@ -1,12 +1,16 @@
 //! Metrics. One registry, read by `/metrics`; counters on the path of a call belong to one core each.
 
 mod calls;
+mod gate;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use gate::TOKEN_COUNTS;
+pub use gate::{GateMetrics, OpenConnection};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, text};
+use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -31,66 +35,6 @@ pub struct Metrics {
     shed: Family<ShedLabels, Counter>,
 }
 
-/// What is measured of one gate, beside the counts of its calls.
-#[derive(Debug)]
-pub struct GateMetrics {
-    /// Time that the gate added to a forwarded call: all but the wait for the upstream's head, in seconds.
-    pub added: Histogram,
-    /// Time from the first byte sent upstream to the head of the answer, in seconds.
-    pub upstream: Histogram,
-    /// Open connections from apps.
-    pub connections: Gauge,
-    /// Connections made to the upstream.
-    pub upstream_connections: Counter,
-    /// Calls that have been let in and have not ended.
-    pub in_flight: Gauge,
-    /// Calls that were shed since the last record of them.
-    pub shed_calls: AtomicU64,
-    /// Connections that were shed since the last record of them.
-    pub shed_connections: AtomicU64,
-    by_token: Box<[AtomicU32]>,
-}
-
-/// How many counts of calls by token a gate has.
-const TOKEN_COUNTS: usize = 4096;
-
-impl GateMetrics {
-    /// The count of calls under way of the tokens with this number.
-    pub fn by_token(&self, number: usize) -> &AtomicU32 {
-        // The remainder is always a place of the list.
-        static NONE: AtomicU32 = AtomicU32::new(0);
-        self.by_token.get(number % TOKEN_COUNTS).unwrap_or(&NONE)
-    }
-}
-
-/// A connection that is open while the value lives.
-#[derive(Debug)]
-pub struct OpenConnection(Arc<GateMetrics>);
-
-impl OpenConnection {
-    /// Counts a connection of this gate.
-    pub fn new(gate: Arc<GateMetrics>) -> Self {
-        gate.connections.inc();
-        Self(gate)
-    }
-
-    /// How many are open beside this one.
-    pub fn others(&self) -> i64 {
-        self.0.connections.get() - 1
-    }
-
-    /// Notes that it is closed for want of room.
-    pub fn shed(&self) {
-        self.0.shed_connections.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.connections.dec();
-    }
-}
-
 /// What is measured of the journal.
 #[derive(Debug)]
 pub struct JournalMetrics {
@@ -111,6 +55,12 @@ struct GateLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CircuitLabels {
+    gate: String,
+    server: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ShedLabels {
     gate: String,
     what: &'static str,
@@ -128,11 +78,10 @@ impl Metrics {
         let mut registry = Registry::with_prefix("grantgate");
         let journal = Arc::new(JournalMetrics::new());
         journal.register(registry.sub_registry_with_prefix("journal"));
-        let rejected = Family::default();
-        registry.register(
+        let rejected = family(
+            &mut registry,
             "rejected",
             "Requests refused below the dialect, by HTTP rules or limits",
-            rejected.clone(),
         );
         let added = Family::<GateLabel, Histogram>::new_with_constructor(short);
         registry.register_with_unit(
@@ -148,29 +97,26 @@ impl Metrics {
             Unit::Seconds,
             upstream.clone(),
         );
-        let connections = Family::<GateLabel, Gauge>::default();
-        registry.register(
-            "connections",
-            "Open connections from apps",
-            connections.clone(),
+        let connections = family(&mut registry, "connections", "Open connections from apps");
+        let circuits = family(
+            &mut registry,
+            "circuit_open",
+            "1 while nobody answers at the upstream and calls are told so at once",
         );
-        let in_flight = Family::<GateLabel, Gauge>::default();
-        registry.register(
+        let in_flight = family(
+            &mut registry,
             "calls_in_flight",
             "Calls that have been let in and have not ended",
-            in_flight.clone(),
         );
-        let shed = Family::default();
-        registry.register(
+        let shed = family(
+            &mut registry,
             "shed",
             "Calls and connections turned away for want of room",
-            shed.clone(),
         );
-        let opened = Family::<GateLabel, Counter>::default();
-        registry.register(
+        let opened = family(
+            &mut registry,
             "upstream_connections",
             "Connections made to the upstream",
-            opened.clone(),
         );
         let measured = gates
             .iter()
@@ -183,6 +129,14 @@ impl Metrics {
                     upstream: upstream.get_or_create_owned(&label),
                     connections: connections.get_or_create_owned(&label),
                     upstream_connections: opened.get_or_create_owned(&label),
+                    circuit: circuits.get_or_create_owned(&CircuitLabels {
+                        gate: names.gate.clone(),
+                        server: "resource",
+                    }),
+                    token_circuit: circuits.get_or_create_owned(&CircuitLabels {
+                        gate: names.gate.clone(),
+                        server: "authorization",
+                    }),
                     in_flight: in_flight.get_or_create_owned(&label),
                     shed_calls: AtomicU64::new(0),
                     shed_connections: AtomicU64::new(0),
@@ -279,6 +233,17 @@ impl Metrics {
         let _ = text::encode(&mut out, &self.registry);
         out
     }
+}
+
+/// A family of counters or gauges, registered.
+fn family<L, M>(registry: &mut Registry, name: &str, help: &str) -> Family<L, M>
+where
+    L: EncodeLabelSet + Clone + std::hash::Hash + Eq + std::fmt::Debug + Send + Sync + 'static,
+    M: EncodeMetric + TypedMetric + Default + std::fmt::Debug + Send + Sync + 'static,
+{
+    let family = Family::<L, M>::default();
+    registry.register(name, help, family.clone());
+    family
 }
 
 impl JournalMetrics {

@@ -3,6 +3,7 @@
 //! A connection that has failed in any way, or holds bytes nobody asked for, is never used again; and nothing is sent
 //! twice: a request goes to another connection only if not a byte of it was written.
 
+mod circuit;
 mod pool;
 
 use std::io;
@@ -14,6 +15,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
+pub use circuit::Circuit;
 pub use pool::{Answer, Lease, Pool, SendError};
 
 use crate::tls;
@@ -39,6 +41,8 @@ pub struct Settings {
     pub idle_connections: usize,
     /// Counts connections made.
     pub opened: Counter,
+    /// Whether a connection is worth a try.
+    pub circuit: Arc<Circuit>,
 }
 
 /// A connection cannot be made.

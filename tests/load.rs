@@ -168,3 +168,57 @@ fn connections_beyond_the_limit_are_closed_and_said() {
         (&"portal".into(), &"overloaded".into())
     );
 }
+
+#[test]
+fn a_dead_portal_is_said_at_once_and_tried_again_until_it_answers() {
+    // A port that nobody listens on, and that is known for when somebody will.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let mut gate = Setup::before(&address.to_string())
+        .grant("T1", &["crm"])
+        .start();
+    let call = || support::exchange(&gate.address, &request("T1")).unwrap();
+    let shown = |value: &str| {
+        let line = format!("grantgate_circuit_open{{gate=\"portal\",server=\"resource\"}} {value}");
+        gate.admin("/metrics").text().lines().any(|one| one == line)
+    };
+    assert!(shown("0"));
+    for _ in 0..5 {
+        let answer = call();
+        assert_eq!(
+            (answer.status, answer.reason()),
+            (502, "upstream_unreachable")
+        );
+    }
+    assert!(shown("1"), "it opens after five in a row");
+    for _ in 0..20 {
+        let answer = call();
+        assert_eq!(
+            (answer.status, answer.reason()),
+            (502, "upstream_unreachable")
+        );
+    }
+    let listener = std::net::TcpListener::bind(address).unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                use std::io::{Read as _, Write as _};
+                while stream.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {
+                    let _ = stream.write_all(&ok("{\"result\":true}"));
+                }
+            });
+        }
+    });
+    until("the portal", || call().status == 200);
+    assert!(shown("0"), "it closes by itself");
+    assert_eq!(gate.stop().code(), Some(0));
+    let completions = gate.records_of("call.completion");
+    let refused = completions
+        .iter()
+        .filter(|record| record["outcome"] == "not_forwarded");
+    assert!(
+        refused.count() >= 25,
+        "each call has its record, tried or not"
+    );
+}

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use prometheus_client::metrics::gauge::Gauge;
 
 use crate::clock::Timestamp;
 use crate::config::{Config, GateConfig};
@@ -11,7 +12,7 @@ use crate::model::TokenIdKey;
 use crate::proxy::Budget;
 use crate::snapshot::{Destination, Gate, GateParts, Snapshot};
 use crate::telemetry::{GateNames, Metrics};
-use crate::upstream;
+use crate::upstream::{self, Circuit};
 
 /// What all cores share.
 pub(super) struct Assembled {
@@ -58,6 +59,9 @@ pub(super) fn generation(
             let opened = &measured.upstream_connections;
             gate.upstream.settings.opened = opened.clone();
             gate.authorization_server.settings.opened = opened.clone();
+            let circuit = |gauge: &Gauge| Arc::new(Circuit::new(gauge.clone()));
+            gate.upstream.settings.circuit = circuit(&measured.circuit);
+            gate.authorization_server.settings.circuit = circuit(&measured.token_circuit);
         }
         let names = gate.catalogue.operations();
         let numbers = metrics.numbers(position, names.map(|operation| operation.name.as_ref()));

@@ -72,6 +72,7 @@ pub(super) fn upstream(
                 idle_timeout: limits.pool_idle,
                 idle_connections: limits.pool_connections,
                 opened: prometheus_client::metrics::counter::Counter::default(),
+                circuit: std::sync::Arc::default(),
             },
         })
     };

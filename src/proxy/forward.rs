@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::future::Future;
+use std::sync::Arc;
 
 use http::header::{self, HeaderName, HeaderValue};
 
@@ -16,7 +17,7 @@ use super::enforce::Permitted;
 use super::exchange::Exchange;
 use crate::model::{Outcome, Reason};
 use crate::snapshot::{Gate, Limits, Route};
-use crate::upstream::{Answer, ConnectError, Lease, SendError};
+use crate::upstream::{Answer, Circuit, ConnectError, Lease, SendError};
 
 /// What came of forwarding, with the exchange that it belongs to.
 #[derive(Debug)]
@@ -45,17 +46,23 @@ pub(super) fn forward(
             .headers_mut()
             .insert(header::ACCEPT_ENCODING, identity);
     }
+    let circuit = Arc::clone(&gate.destination(route).settings.circuit);
+    // A gate that watches tries every time.
+    let tried = watching || circuit.permits();
     exchange.sending();
     // The request leaves before there is a future to keep it in: a call that waits for its answer is small.
-    let sent = core.pools.get(usize::from(gate.index)).map(|pools| {
+    let pools = core.pools.get(usize::from(gate.index)).filter(|_| tried);
+    let sent = pools.map(|pools| {
         let settings = &gate.destination(route).settings;
         timeout(limits.first_byte, pools.to(route).send(settings, request))
     });
     async move {
         let Some(sent) = sent else {
-            return failed(exchange, Reason::Internal, Outcome::NotForwarded);
+            return failed(exchange, Reason::UpstreamUnreachable, Outcome::NotForwarded);
         };
-        match sent.await {
+        let sent = sent.await;
+        note(gate, &circuit, &sent);
+        match sent {
             Ok(Ok(Answer { response, lease })) => {
                 exchange.answered(lease.peer());
                 let (head, body) = response.into_parts();
@@ -67,6 +74,20 @@ pub(super) fn forward(
             Ok(Err(error)) => unanswered(gate, exchange, error),
             Err(_) => failed(exchange, Reason::UpstreamTimeout, Outcome::Timeout),
         }
+    }
+}
+
+/// Tells the circuit whether a connection was made. What is late has one, and is no sign of a dead upstream.
+fn note<T, E>(gate: &Gate, circuit: &Circuit, sent: &Result<Result<T, SendError>, E>) {
+    if matches!(sent, Ok(Err(SendError::Connect(_)))) {
+        if circuit.failed() {
+            tracing::warn!(
+                gate = gate.name,
+                "nobody answers at the upstream: calls are told so at once"
+            );
+        }
+    } else if circuit.connected() {
+        tracing::info!(gate = gate.name, "the upstream answers again");
     }
 }
 
