@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 use tokio::net::{TcpStream, lookup_host};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 pub use circuit::Circuit;
@@ -104,13 +105,107 @@ impl Settings {
         &self,
         addresses: impl Iterator<Item = SocketAddr>,
     ) -> Result<TcpStream, ConnectError> {
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in addresses {
-            match TcpStream::connect(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
-            }
+        race(in_turns(addresses.collect()))
+            .await
+            .map_err(ConnectError::Connect)
+    }
+}
+
+/// How long an address may take alone before the next one is tried beside it (RFC 8305 section 8).
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// The addresses with the families in turns, beginning with the resolver's choice (RFC 8305 section 4).
+fn in_turns(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (mut ours, mut others) = (Vec::new(), Vec::new());
+    for address in addresses {
+        if address.is_ipv6() == first {
+            ours.push(address);
+        } else {
+            others.push(address);
         }
-        Err(ConnectError::Connect(last))
+    }
+    let mut others = others.into_iter();
+    let mut turns: Vec<SocketAddr> = ours
+        .into_iter()
+        .flat_map(|address| {
+            std::iter::once(address)
+                .chain(others.next())
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    turns.extend(others);
+    turns
+}
+
+/// Tries one address after the other, each as soon as the one before has failed or had its head start.
+async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut addresses = addresses.into_iter().peekable();
+    let mut tries = JoinSet::new();
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    loop {
+        if let Some(address) = addresses.next() {
+            tries.spawn(TcpStream::connect(address));
+        } else if tries.is_empty() {
+            return Err(last);
+        }
+        let ended = if addresses.peek().is_some() {
+            timeout(HEAD_START, tries.join_next()).await.ok().flatten()
+        } else {
+            tries.join_next().await
+        };
+        match ended {
+            Some(Ok(Ok(stream))) => return Ok(stream),
+            Some(Ok(Err(error))) => last = error,
+            Some(Err(_)) | None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_take_turns() {
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let [a, b, c] = ["[::1]:1", "[::2]:1", "[::3]:1"].map(at);
+        let [x, y] = ["127.0.0.1:1", "127.0.0.2:1"].map(at);
+        assert_eq!(in_turns(vec![a, b, c, x, y]), [a, x, b, y, c]);
+        assert_eq!(in_turns(vec![x, a]), [x, a]);
+        assert_eq!(in_turns(vec![x, y]), [x, y]);
+        assert_eq!(in_turns(Vec::new()), []);
+    }
+
+    #[test]
+    fn an_address_that_refuses_or_stalls_does_not_hold_the_next_one_up() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = |address: &str| std::net::TcpListener::bind(address).unwrap();
+        // One that refuses, and one whose queue is full: the kernel drops what more comes.
+        let refusing = listener("127.0.0.1:0").local_addr().unwrap();
+        let stalling = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let stalling = stalling.unwrap();
+        stalling
+            .bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into())
+            .unwrap();
+        stalling.listen(0).unwrap();
+        let full = stalling.local_addr().unwrap().as_socket().unwrap();
+        let answering = listener("127.0.0.1:0");
+        let good = answering.local_addr().unwrap();
+        runtime.block_on(async {
+            let mut queued = Vec::new();
+            while let Ok(Ok(stream)) =
+                timeout(Duration::from_millis(100), TcpStream::connect(full)).await
+            {
+                queued.push(stream);
+            }
+            let found = race(vec![refusing, full, good]).await.unwrap();
+            assert_eq!(found.peer_addr().unwrap(), good);
+            assert!(race(vec![refusing, refusing]).await.is_err());
+            assert!(race(Vec::new()).await.is_err());
+        });
     }
 }
