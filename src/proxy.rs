@@ -97,10 +97,7 @@ pub async fn handle(
     let identity = identify::identify(gate, &call);
     let admitted = match admit::admit(&core, gate, &snapshot.limits, &identity) {
         Ok(admitted) => admitted,
-        Err(reason) => {
-            linger::linger(body, &snapshot.limits);
-            return Ok(respond::shed(gate, &call, reason));
-        }
+        Err(reason) => return Ok(respond::shed(gate, &call, reason)),
     };
     let decision = policy::decide(&call, identity.view(), &gate.rules, arrival.time.as_secs());
     let (mut exchange, recording) = record::decision(

@@ -367,6 +367,52 @@ fn an_answer_that_cannot_be_put_together_does_not_stand_for_another() {
     assert_eq!((answer.status, answer.reason()), (502, "upstream_invalid"));
 }
 
+#[test]
+fn an_answer_that_does_not_count_breaks_off() {
+    let body = r#"{"requests":[{"id":"a"},{"id":"x","role":"owner"},{"id":"b"}]}"#;
+    for (answer, whole) in [
+        (
+            r#"{"responses":[{"id":"a"},{"id":"b","name":"\ud83d"}]}"#,
+            true,
+        ),
+        (r#"{"responses":[{"id":"a"}]}"#, false),
+        (r#"{"responses":[{"id":"a"},{"id":"b"},{"id":"c"}]}"#, false),
+        (
+            r#"{"responses":[{"id":"a"},{"id":"b"}],"responses":[]}"#,
+            false,
+        ),
+        (r#"{"Responses":[{"id":"a"},{"id":"b"}]}"#, false),
+        (r#"[{"id":"a"},{"id":"b"}]"#, false),
+        ("\u{feff}{\"responses\":[{},{}]}", false),
+        (r#"{"responses":{"0":{},"1":{}}}"#, false),
+        (r#"{"responses":[{"id":"a"},{"id":"b"}"#, false),
+        ("", false),
+    ] {
+        let portal = Portal::scripted(move |_| {
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json";
+            support::portal::Reply::Bytes(
+                format!("{head}\r\ncontent-length: {}\r\n\r\n{answer}", answer.len()).into_bytes(),
+            )
+        });
+        let mut gate = livechat(&portal.address, &["accounts--all:rw"]);
+        let bytes = body_of("/v3.6/configuration/action/batch_create_agents", body);
+        let given = exchange(&gate.address, &bytes);
+        if whole {
+            let given = given.unwrap();
+            assert!(given.whole);
+            assert!(given.text().contains("missing scope"), "{}", given.text());
+            assert!(given.text().contains("ud83d"), "as the vendor wrote it");
+        } else {
+            let passed = given.filter(|given| given.whole && given.status == 200);
+            let text = passed.map(|given| given.text());
+            assert_eq!(text, None, "{answer}");
+        }
+        assert_eq!(gate.stop().code(), Some(0));
+        let outcome = gate.records_of("call.completion")[0]["outcome"].clone();
+        assert_eq!(outcome, if whole { "ok" } else { "aborted" }, "{answer}");
+    }
+}
+
 fn body_of(target: &str, body: &str) -> Vec<u8> {
     format!(
         "POST {target} HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer T\r\ncontent-type: \

@@ -48,6 +48,9 @@ pub enum BrokenOff {
     /// The upstream did not go on in time.
     #[error("the upstream's answer did not go on in time")]
     Timeout,
+    /// The answer to a divided batch cannot be put together.
+    #[error("the answer to a divided batch cannot be put together")]
+    Unspliced,
 }
 
 impl Streaming {
@@ -87,6 +90,25 @@ impl Streaming {
         }
     }
 
+    /// True for the answer to a divided batch that must not reach the app.
+    fn is_unspliced(&self) -> bool {
+        let splicer = self.splicer.as_ref();
+        splicer.is_some_and(|splicer| splicer.has_failed())
+    }
+
+    /// Ends the answer before its end, so that the app sees it.
+    fn break_off(
+        &mut self,
+        why: BrokenOff,
+        cx: &Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        self.end(Outcome::Aborted);
+        // What came before is flushed while this task is put off once.
+        self.broken_off = Some(why);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
     fn end(&mut self, outcome: Outcome) {
         if let Some(mut exchange) = self.exchange.take() {
             exchange.ends(outcome);
@@ -114,6 +136,9 @@ impl Streaming {
                         continue;
                     };
                     let piece = self.spliced(piece);
+                    if self.is_unspliced() {
+                        return self.break_off(BrokenOff::Unspliced, cx);
+                    }
                     if let Some(exchange) = &mut self.exchange {
                         exchange.bytes += u64::try_from(piece.len()).unwrap_or(u64::MAX);
                     }
@@ -126,6 +151,9 @@ impl Streaming {
                 }
                 Poll::Ready(None) => {
                     let last = self.splicer.as_mut().map(|splicer| splicer.finish());
+                    if self.is_unspliced() {
+                        return self.break_off(BrokenOff::Unspliced, cx);
+                    }
                     if let Some(last) = last.filter(|last| !last.is_empty()) {
                         if let Some(exchange) = &mut self.exchange {
                             exchange.bytes += u64::try_from(last.len()).unwrap_or(u64::MAX);

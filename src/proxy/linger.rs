@@ -3,6 +3,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::time::Duration;
 
 use http_body::Body as _;
 use tokio::time::{Instant, timeout_at};
@@ -13,12 +14,17 @@ use crate::snapshot::Limits;
 /// The most bytes that are thrown away; what is larger than any upload that the vendors take ends with the connection.
 const MOST: u64 = 128 * 1024 * 1024;
 
+/// How long an app may go on sending what was refused, and how long it may pause.
+const LONGEST: Duration = Duration::from_secs(20);
+const IDLE: Duration = Duration::from_secs(5);
+
 /// Takes the rest of a refused request's body in, beside the answer.
 pub(super) fn linger(mut unsent: CallBody, limits: &Limits) {
     if unsent.is_end_stream() || !unsent.still_comes() {
         return;
     }
-    let (until, idle) = (Instant::now() + limits.body_total, limits.body_idle);
+    // Short beside the time that calls under way have at the end.
+    let (until, idle) = (Instant::now() + LONGEST, limits.body_idle.min(IDLE));
     tokio::spawn(async move {
         let mut taken: u64 = 0;
         while taken < MOST {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
+use http_body::Body as _;
 
 use super::answer::{AnswerBody, Streaming};
 use super::exchange::{Arrival, Exchange};
@@ -87,7 +88,8 @@ pub(super) fn pass(
             .observe(upstream.unwrap_or_default().as_secs_f64());
     }
     let needed = splicer.as_ref().is_some_and(|splicer| splicer.is_needed());
-    if needed && head.status.is_success() && !is_whole_json(&head) {
+    let readable = is_whole_json(&head) && !body.is_end_stream();
+    if needed && head.status.is_success() && !readable {
         exchange.reason = Some(Reason::UpstreamInvalid);
         exchange.ends(Outcome::Aborted);
         return refuse(gate, refusing, Reason::UpstreamInvalid, exchange);

@@ -31,6 +31,24 @@ pub(in crate::vendor) fn is_spelt(name: &str, known: &str) -> bool {
             .all(|(b, known)| b == known || (b == b'_' && known == b'-'))
 }
 
+/// True if a reader may take the body for an urlencoded form: by one of its types, case folded and cut as leniently as
+/// anyone does, or because there are several.
+pub(in crate::vendor) fn may_be_form(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let Some(first) = values.next() else {
+        return false;
+    };
+    let text = first.as_bytes().trim_ascii();
+    let cut = text
+        .iter()
+        .position(|b| matches!(b, b';' | b',' | b' ' | b'\t'))
+        .unwrap_or(text.len());
+    values.next().is_some()
+        || text
+            .get(..cut)
+            .is_some_and(|name| name.eq_ignore_ascii_case(b"application/x-www-form-urlencoded"))
+}
+
 /// Media types that are read, or recognised.
 pub(in crate::vendor) enum MediaType<'h> {
     Json,

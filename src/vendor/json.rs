@@ -5,6 +5,7 @@
 //! scanner refuses those that decide.
 
 mod fold;
+mod kind;
 mod number;
 mod plain;
 mod state;
@@ -14,6 +15,7 @@ use std::fmt;
 
 use super::decode::hex;
 pub(in crate::vendor) use fold::resembles;
+pub(in crate::vendor) use kind::Kind;
 use number::Number;
 use plain::plain_text;
 use state::State;
@@ -27,18 +29,6 @@ const DEEPEST: u32 = 512;
 
 /// How much of a member's name is kept: longer than every name and key that decides.
 pub(in crate::vendor) const LONGEST_NAME: usize = 192;
-
-/// What a value is, by its first byte.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::vendor) enum Kind {
-    Object,
-    Array,
-    Text,
-    Number,
-    True,
-    False,
-    Null,
-}
 
 /// Is told of the members of a text, in order. The root has depth 0, what stands in it depth 1.
 pub(in crate::vendor) trait Members {
@@ -257,6 +247,18 @@ impl JsonScanner {
                 }
             }
             (State::LowBackslash { name }, b'\\') => State::LowU { name },
+            // Half a pair in an answer: what follows is looked at afresh.
+            (State::LowBackslash { name } | State::LowU { name }, _) if !self.is_request() => {
+                let began = matches!(self.state, State::LowU { .. });
+                self.high_surrogate = None;
+                self.keep(name, "\u{fffd}".as_bytes(), members);
+                self.state = if began {
+                    State::Escape { name }
+                } else {
+                    State::Text { name }
+                };
+                return self.step(byte, members);
+            }
             _ => return Err(Malformed),
         };
         Ok(())
@@ -347,6 +349,8 @@ impl JsonScanner {
             (Some(high), 0xdc00..=0xdfff) => {
                 0x1_0000 + (u32::from(high - 0xd800) << 10 | u32::from(code - 0xdc00))
             }
+            // An answer may hold what a vendor has stored: half a pair changes nothing of its structure.
+            (None, 0xdc00..=0xdfff) | (Some(_), _) if !self.is_request() => 0xfffd,
             (None, _) => u32::from(code),
             (Some(_), _) => return Err(Malformed),
         };

@@ -7,6 +7,10 @@ use crate::model::Fault;
 
 /// Makes the answer to a divided batch whole again, while it streams by.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "whoever keeps one keeps it in a box"
+)]
 pub enum Splicer {
     /// As a Bitrix24 portal answers.
     Bitrix24(bitrix24::Splicer),
@@ -47,7 +51,10 @@ impl Splicer {
     pub fn feed(&mut self, piece: Bytes) -> Bytes {
         match self {
             Self::Bitrix24(splicer) => splicer.feed(piece),
-            Self::LiveChat(splicer) => splicer.feed(piece),
+            Self::LiveChat(splicer) => {
+                splicer.feed(&piece);
+                Bytes::new()
+            }
         }
     }
 
@@ -61,11 +68,19 @@ impl Splicer {
         }
     }
 
+    /// True once the answer has shown that it cannot be put together: it must break off.
+    pub const fn has_failed(&self) -> bool {
+        match self {
+            Self::Bitrix24(_) => false,
+            Self::LiveChat(splicer) => splicer.has_failed(),
+        }
+    }
+
     /// Ends the answer: what is still held.
     pub fn finish(&mut self) -> Bytes {
         match self {
             Self::Bitrix24(splicer) => splicer.finish(),
-            Self::LiveChat(_) => Bytes::new(),
+            Self::LiveChat(splicer) => splicer.finish(),
         }
     }
 }

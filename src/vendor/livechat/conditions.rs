@@ -60,9 +60,9 @@ fn holds(condition: &str, request: &Request<'_>, said: &Said) -> bool {
     if let Some(word) = condition.strip_prefix("query~") {
         let mut query = Vec::new();
         decode(request.query.as_bytes(), &mut query);
-        return String::from_utf8_lossy(&query)
-            .to_ascii_lowercase()
-            .contains(word);
+        let query = String::from_utf8_lossy(&query).to_ascii_lowercase();
+        // What is still escaped may be decoded once more.
+        return query.contains(word) || query.contains('%');
     }
     if condition == "account_id!=me" {
         return request.values.first() != Some(&"me");

@@ -169,12 +169,12 @@ impl Members for Found {
                 self.note(TWICE);
             }
             self.in_requests = self.is_batch && requests;
+        }
+        if self.payload(depth).is_some() {
             // The API before 3.1 had its payload in one, and may still be behind some door.
             if name == b"payload" || resembles(name, "payload") {
                 self.note(WRAPPED);
             }
-        }
-        if self.payload(depth).is_some() {
             if WATCHED.into_iter().any(|watched| resembles(name, watched)) {
                 self.note(TWICE);
             }

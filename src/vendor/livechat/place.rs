@@ -10,7 +10,7 @@ pub(super) const VERSIONS: Fault = Fault {
     reason: Reason::AmbiguousOperation,
     detail: "`X-API-Version` stands twice, or names another version than the path",
 };
-const OVERRIDE: Fault = Fault {
+pub(super) const OVERRIDE: Fault = Fault {
     reason: Reason::AmbiguousOperation,
     detail: "a header names another verb than the request",
 };

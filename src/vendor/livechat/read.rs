@@ -8,19 +8,19 @@ use http::{Method, header};
 use super::conditions;
 use super::credentials;
 use super::payload::{self, Payload, Said};
-use super::place::{AUTHOR, Named, VERSIONS, is_of_accounts, shape_of};
+use super::place::{AUTHOR, Named, OVERRIDE, VERSIONS, is_of_accounts, shape_of};
 use crate::catalogue::{Catalogue, Routed};
 use crate::model::{
     ApiVersion, Asked, Batch, Call, CredentialRead, Fault, Inspected, Layout, Member, Operation,
     Reason, Server, Verbs, cap_name,
 };
 use crate::vendor::decode::decode;
-use crate::vendor::field::{MediaType, media_type};
+use crate::vendor::field::{MediaType, may_be_form, media_type};
 use crate::vendor::{Head, OTHER_VERBS};
 
 const BODY_TYPE: Fault = Fault {
     reason: Reason::AmbiguousBody,
-    detail: "the action is judged by its body, which is not `application/json` and uncompressed",
+    detail: "the body is a form, or decides and is not `application/json`, uncompressed",
 };
 
 /// Token traffic: it goes to the authorization server and is not judged.
@@ -103,20 +103,29 @@ impl<'r, 'c> Reader<'r, 'c> {
     }
 
     /// A credential in the query: the accounts host reads `code` for its token traffic; elsewhere it would be a second one.
-    fn read_query(&mut self) {
+    fn read_query(&mut self, verb: &str) {
         if self.query.is_empty() {
             return;
         }
         let accounts = self.call.server == Server::Authorization;
         for pair in self.query.split(['&', ';']) {
-            let mut name = Vec::new();
-            decode(
-                pair.split('=').next().unwrap_or_default().as_bytes(),
-                &mut name,
-            );
-            let name = name.to_ascii_lowercase();
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let mut plain = Vec::new();
+            decode(name.as_bytes(), &mut plain);
+            let plain = plain.trim_ascii().to_ascii_lowercase();
+            // Up to an index, with both ways to join words.
+            let name: Vec<u8> = plain
+                .split(|b| *b == b'[')
+                .next()
+                .unwrap_or_default()
+                .iter()
+                .map(|b| if *b == b'-' { b'_' } else { *b })
+                .collect();
             if name == b"access_token" || (accounts && name == b"code") {
                 self.note(credentials::TWO);
+            }
+            if name.starts_with(b"_method") && !value.eq_ignore_ascii_case(verb) {
+                self.note(OVERRIDE);
             }
         }
     }
@@ -134,7 +143,7 @@ impl<'r, 'c> Reader<'r, 'c> {
             self.call.credential = CredentialRead::Missing;
             return;
         }
-        self.read_query();
+        self.read_query(verb);
         let routed = match self.full_path(path, version) {
             // The catalogue's own mark for the old API is no path of the vendor.
             _ if path.starts_with("/@") => return self.unlisted(verb, path),
@@ -187,6 +196,11 @@ impl<'r, 'c> Reader<'r, 'c> {
         let operation: &'c Operation = operation;
         self.call.operation = Asked::Listed(operation);
         self.check_author(operation, None);
+        // The old REST API may take forms; the others take JSON or files.
+        let old = operation.name.starts_with("rest/");
+        if head.has_body && !old && may_be_form(head.headers) {
+            self.note(BODY_TYPE);
+        }
         let single = single_of(self.catalogue, operation);
         let decides = |operation| conditions::look_at_body(self.catalogue, operation);
         if single.is_some() || decides(operation) {

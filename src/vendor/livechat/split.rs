@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::refusal;
 use crate::model::{Batch, Layout, Verdict};
-use crate::vendor::json::{JsonScanner, Kind, Members};
+use crate::vendor::json::{JsonScanner, Kind, Members, resembles};
 use crate::vendor::{Edit, NativeAnswer};
 
 /// The edits that take the refused elements out of the list, and leave every other byte as it is.
@@ -68,23 +68,29 @@ fn errors(batch: &Batch<'_>, children: &[Verdict<'_>]) -> Vec<Option<String>> {
     children.iter().take(count).map(error).collect()
 }
 
-/// Puts the errors of refused elements into the `responses` of an answer that streams by, each at its place.
+/// The longest answer to a divided batch that is put together, in bytes.
+const LONGEST: usize = 16 * 1024 * 1024;
+
+/// Puts the errors of refused elements into the `responses` of an answer, each at its place. The answer is held until it
+/// has been seen whole: its elements are told by their places, and one that cannot be counted must not reach the app.
 #[derive(Debug)]
 pub struct Splicer {
-    scanner: JsonScanner,
-    places: Places,
-    /// Bytes of the answer that went on.
-    seen: u64,
-    broken: bool,
+    errors: Vec<Option<String>>,
+    held: Vec<u8>,
+    failed: bool,
 }
 
 #[derive(Debug)]
 struct Places {
     /// For each element of the request its error; `None` where the answer has one of its own.
     elements: std::vec::IntoIter<Option<String>>,
+    /// Elements that went on and have not been seen.
+    expected: usize,
     in_responses: bool,
-    done: bool,
+    /// How often `responses` has been seen, or something that may be taken for it.
+    seen: u32,
     any: bool,
+    wrong: bool,
     /// What is to be put where.
     inserts: Vec<(u64, String)>,
 }
@@ -92,43 +98,67 @@ struct Places {
 impl Splicer {
     pub(in crate::vendor) fn new(batch: &Batch<'_>, children: &[Verdict<'_>]) -> Self {
         Self {
-            scanner: JsonScanner::of_answers(),
-            places: Places {
-                elements: errors(batch, children).into_iter(),
-                in_responses: false,
-                done: false,
-                any: false,
-                inserts: Vec::new(),
-            },
-            seen: 0,
-            broken: false,
+            errors: errors(batch, children),
+            held: Vec::new(),
+            failed: false,
         }
     }
 
-    /// Takes the next piece of the answer; gives what goes on.
-    pub(in crate::vendor) fn feed(&mut self, piece: Bytes) -> Bytes {
-        let start = self.seen;
-        self.seen += u64::try_from(piece.len()).unwrap_or_default();
-        if self.broken || self.places.done {
-            return piece;
+    /// Takes the next piece of the answer; nothing goes on before its end.
+    pub(in crate::vendor) fn feed(&mut self, piece: &[u8]) {
+        if self.held.len() + piece.len() > LONGEST {
+            self.failed = true;
         }
-        self.broken = self.scanner.feed(&piece, &mut self.places).is_err();
-        if self.places.inserts.is_empty() {
-            return piece;
+        if !self.failed {
+            self.held.extend_from_slice(piece);
         }
-        let mut out = BytesMut::with_capacity(piece.len() + 256);
-        let mut from = 0;
-        for (at, text) in self.places.inserts.drain(..) {
-            let at = usize::try_from(at.saturating_sub(start))
-                .unwrap_or(usize::MAX)
-                .min(piece.len());
-            out.extend_from_slice(piece.get(from..at).unwrap_or_default());
-            out.extend_from_slice(text.as_bytes());
-            from = at;
-        }
-        out.extend_from_slice(piece.get(from..).unwrap_or_default());
-        out.freeze()
     }
+
+    /// The whole answer; nothing if it was given before, or cannot be put together.
+    pub(in crate::vendor) fn finish(&mut self) -> Bytes {
+        if self.failed || self.errors.is_empty() {
+            return Bytes::new();
+        }
+        let elements = std::mem::take(&mut self.errors);
+        let held = std::mem::take(&mut self.held);
+        let whole = spliced(&held, elements);
+        self.failed = whole.is_none();
+        whole.unwrap_or_default()
+    }
+
+    /// True once the answer has shown that it cannot be put together.
+    pub(in crate::vendor) const fn has_failed(&self) -> bool {
+        self.failed
+    }
+}
+
+/// The answer with the errors in it; `None` if it is not one object with one `responses` of as many elements as were sent.
+fn spliced(answer: &[u8], elements: Vec<Option<String>>) -> Option<Bytes> {
+    let mut scanner = JsonScanner::of_answers();
+    let mut places = Places {
+        expected: elements.iter().filter(|error| error.is_none()).count(),
+        elements: elements.into_iter(),
+        in_responses: false,
+        seen: 0,
+        any: false,
+        wrong: false,
+        inserts: Vec::new(),
+    };
+    scanner.feed(answer, &mut places).ok()?;
+    scanner.finish().ok()?;
+    if places.wrong || places.seen != 1 || places.expected != 0 {
+        return None;
+    }
+    let mut out = BytesMut::with_capacity(answer.len() + 1024);
+    let mut from = 0;
+    for (at, text) in places.inserts {
+        let at = usize::try_from(at).ok()?;
+        out.extend_from_slice(answer.get(from..at)?);
+        out.extend_from_slice(text.as_bytes());
+        from = at;
+    }
+    out.extend_from_slice(answer.get(from..)?);
+    Some(out.freeze())
 }
 
 impl Places {
@@ -149,7 +179,9 @@ impl Places {
 impl Members for Places {
     fn name(&mut self, depth: u32, name: &[u8], _at: u64) {
         if depth == 1 {
-            self.in_responses = name == b"responses" && !self.done;
+            self.in_responses = name == b"responses";
+            self.seen += u32::from(self.in_responses);
+            self.wrong |= resembles(name, "responses");
         }
     }
 
@@ -160,12 +192,16 @@ impl Members for Places {
                 self.inserts.push((at, pending.join(",") + ","));
             }
             self.any = true;
+            match self.expected.checked_sub(1) {
+                Some(left) => self.expected = left,
+                None => self.wrong = true,
+            }
             return false;
         }
         match depth {
             0 => kind == Kind::Object,
             1 => {
-                self.in_responses &= kind == Kind::Array;
+                self.wrong |= self.in_responses && kind != Kind::Array;
                 self.in_responses
             }
             _ => false,
@@ -184,7 +220,6 @@ impl Members for Places {
                     .push((before, format!("{comma}{}", pending.join(","))));
             }
             self.in_responses = false;
-            self.done = true;
         }
     }
 }

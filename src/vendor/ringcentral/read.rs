@@ -13,7 +13,7 @@ use crate::model::{
     AnswerShape, ApiVersion, Asked, Call, Credential, CredentialKind, CredentialRead, Fault,
     Inspected, Location, Operation, Reason, Requirement, Secret, Server, cap_name,
 };
-use crate::vendor::field::{MediaType, bearer, is_override, media_type};
+use crate::vendor::field::{MediaType, bearer, is_override, may_be_form, media_type};
 use crate::vendor::{Head, OTHER_VERBS};
 
 const TWO_CREDENTIALS: Fault = Fault {
@@ -227,7 +227,7 @@ impl<'r, 'c> Reader<'r, 'c> {
         } else {
             None
         };
-        if matches!(kind, Some(MediaType::Form)) {
+        if head.has_body && may_be_form(head.headers) {
             self.note(FORM);
         }
         let json = matches!(kind, Some(MediaType::Json))

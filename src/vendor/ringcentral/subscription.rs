@@ -191,6 +191,22 @@ impl Said {
 impl Members for Said {
     fn name(&mut self, depth: u32, name: &[u8], _at: u64) {
         if depth == 1 {
+            // A lenient reader may drop what joins words, or look for the transport where it does not belong.
+            let joined: Vec<u8> = name
+                .iter()
+                .copied()
+                .filter(|b| !matches!(b, b'_' | b'-'))
+                .collect();
+            let misplaced = ["transportType", "address"]
+                .iter()
+                .any(|one| joined == one.as_bytes() || resembles(&joined, one));
+            let joined_known = joined != name
+                && ["deliveryMode", "eventFilters"]
+                    .iter()
+                    .any(|one| joined == one.as_bytes() || resembles(&joined, one));
+            if misplaced || joined_known {
+                self.note(TWICE);
+            }
             self.top = Top::Other;
             if self.is(name, "deliveryMode") {
                 self.top = Top::Delivery;
