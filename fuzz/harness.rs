@@ -234,6 +234,39 @@ pub fn answer(data: &[u8]) {
     );
 }
 
+/// An answer to a divided batch whose elements are told by their places: it is put together, or it goes nowhere.
+pub fn listed_answer(data: &[u8]) {
+    const BATCH: &[u8] = b"POST /v3.6/configuration/action/batch_create_agents HTTP/1.1\r\n\
+        authorization: Bearer T\r\ncontent-type: application/json\r\n\r\n\
+        {\"requests\":[{\"id\":\"a\"},{\"id\":\"x\",\"role\":\"owner\"},{\"id\":\"b\"}]}";
+    let request = Request::parse(BATCH).expect("a request");
+    let vendor = Vendor::LiveChat;
+    let call = request.read(vendor, usize::MAX);
+    let batch = call.batch.as_deref().expect("a batch");
+    let decision = decide(vendor, &call, &["accounts--all:rw"]);
+    let spliced = |pieces: usize| {
+        let division = vendor.divide(&request.target, batch, &decision.children);
+        let mut splicer = division.expect("a batch with a layout").splicer;
+        for piece in data.chunks(pieces) {
+            let early = splicer.feed(Bytes::copy_from_slice(piece));
+            assert!(early.is_empty(), "nothing leaves before the end");
+        }
+        let whole = splicer.finish();
+        (!splicer.has_failed()).then_some(whole)
+    };
+    let whole = spliced(usize::MAX);
+    assert_eq!(
+        spliced(3),
+        whole,
+        "splicing depends on how the bytes are cut"
+    );
+    if let Some(whole) = whole {
+        let error = b"missing scope accounts.roles.lc--all:rw";
+        assert!(whole.len() > data.len());
+        assert!(whole.windows(error.len()).any(|window| window == error));
+    }
+}
+
 /// A catalogue: read, or refused with its line.
 pub fn catalogue_text(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {

@@ -62,6 +62,7 @@ fn requests_are_read_alike_and_divided_into_what_was_judged() {
 #[test]
 fn answers_are_spliced_alike() {
     replay("answer", harness::answer, 20_000);
+    replay("listed_answer", harness::listed_answer, 20_000);
 }
 
 #[test]
