@@ -278,7 +278,10 @@ pub fn describe(requirement: &Requirement) -> String {
                 let Some(name) = one.name() else {
                     return describe_set(&one.scopes);
                 };
-                let rest = if one.is_optional() {
+                let rest = if name.contains('/') {
+                    // The action's own name: conditions on what its request says.
+                    "more where the request says so".to_owned()
+                } else if one.is_optional() {
                     format!("what `{name}` asks for, where the call has one")
                 } else {
                     format!("what `{name}` of the call asks for")
