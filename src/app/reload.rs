@@ -46,7 +46,8 @@ pub(super) struct Reloader {
 #[derive(PartialEq, Eq)]
 struct Fixed {
     state: PathBuf,
-    token_id_key: Option<Vec<u8>>,
+    /// A name of the key, if one is given: the key itself is not kept.
+    token_id_key: Option<String>,
     journal: (PathBuf, Duration),
     admin: (SocketAddr, bool),
     gates: Vec<(String, Vendor, SocketAddr)>,
@@ -59,7 +60,10 @@ impl Fixed {
     fn of(config: &Config) -> Self {
         Self {
             state: config.state.dir.clone(),
-            token_id_key: config.token_id_key.clone(),
+            token_id_key: config
+                .token_id_key
+                .as_deref()
+                .map(|key| TokenIdKey::new(key).fingerprint()),
             journal: (config.audit.dir.clone(), config.audit.deadline),
             admin: (config.admin.listen, config.admin.tls.is_some()),
             gates: config
@@ -172,8 +176,10 @@ impl Reloader {
         if let (Some(old), Some(new)) = (&self.admin_tls, &config.admin.tls) {
             old.replace(new);
         }
-        self.files.clone_from(&config.files);
-        self.read = stamps(&self.path, &self.files);
+        if self.files != config.files {
+            self.files.clone_from(&config.files);
+            self.read = stamps(&self.path, &self.files);
+        }
         let generation = self.snapshots.load().generation + 1;
         self.budget.resize(config.limits.inspected_total);
         let snapshot = assemble::generation(generation, config, &self.key, &self.metrics);
