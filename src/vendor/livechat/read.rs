@@ -24,12 +24,12 @@ const BODY_TYPE: Fault = Fault {
 };
 
 /// Token traffic: it goes to the authorization server and is not judged.
-const TOKEN_TRAFFIC: [(&str, &str); 5] = [
-    ("POST", "/v2/token"),
-    ("DELETE", "/v2/token"),
-    ("GET", "/v2/info"),
-    ("GET", "/v2/customer/info"),
-    ("DELETE", "/v2/customer/token"),
+const TOKEN_TRAFFIC: [&str; 5] = [
+    "POST /v2/token",
+    "DELETE /v2/token",
+    "GET /v2/info",
+    "GET /v2/customer/info",
+    "DELETE /v2/customer/token",
 ];
 
 /// The first versions that no longer know an author beside the token.
@@ -132,11 +132,9 @@ impl<'r, 'c> Reader<'r, 'c> {
 
     fn read_target(&mut self, head: Head<'r>, path: &'r str, version: Option<&str>) {
         let verb = head.verb.as_str();
-        if let Some((name, _)) = TOKEN_TRAFFIC
-            .iter()
-            .zip(TOKEN_NAMES)
-            .find(|((known, at), _)| *known == verb && *at == path)
-            .map(|(traffic, name)| (name, traffic))
+        if let Some(name) = TOKEN_TRAFFIC
+            .into_iter()
+            .find(|name| name.split_once(' ') == Some((verb, path)))
         {
             self.call.operation = Asked::TokenTraffic(name);
             // The token that it is about is the authorization server's to judge.
@@ -321,14 +319,6 @@ impl<'r, 'c> Reader<'r, 'c> {
         }
     }
 }
-
-const TOKEN_NAMES: [&str; 5] = [
-    "POST /v2/token",
-    "DELETE /v2/token",
-    "GET /v2/info",
-    "GET /v2/customer/info",
-    "DELETE /v2/customer/token",
-];
 
 /// The action that each element of a batch stands for: `batch_create_agents` creates agents.
 fn single_of<'c>(catalogue: &'c Catalogue, operation: &Operation) -> Option<&'c Operation> {
