@@ -71,7 +71,8 @@ impl Catalogue {
             });
         }
         let codes: Vec<&str> = scopes.iter().map(|info| info.code.as_ref()).collect();
-        let choice_rows = text::choices(text.choices, &scopes)?;
+        let mut choice_rows = text::choices(text.choices, &scopes)?;
+        choice_rows.sort_by(|one, other| one.parameter.cmp(&other.parameter));
         let prefixes = Prefixes::new(text::prefixes(text.prefixes, &scopes)?, &codes);
         let choices = Choices::new(operations.iter().map(AsRef::as_ref), &choice_rows, &codes);
         let routes = text::routes(text.routes, &operations)?;
@@ -163,9 +164,20 @@ impl Catalogue {
         self.choices.find(operation.index, value)
     }
 
-    /// Every value that a need hangs on, sorted by parameter and value.
+    /// Every value that a need hangs on, sorted by parameter.
     pub fn choices(&self) -> &[ChoiceRow] {
         &self.choice_rows
+    }
+
+    /// The values of one parameter that a need hangs on.
+    pub fn choices_of(&self, parameter: &str) -> &[ChoiceRow] {
+        let rows = &self.choice_rows;
+        let begins = rows.partition_point(|row| row.parameter.as_ref() < parameter);
+        let rows = rows.get(begins..).unwrap_or_default();
+        let count = rows
+            .iter()
+            .take_while(|row| row.parameter.as_ref() == parameter);
+        rows.get(..count.count()).unwrap_or_default()
     }
 
     /// What the vendor's own rule for names asks for where no table has the name: assumed, not documented. A name of

@@ -1,12 +1,14 @@
 //! What is known of tokens: a concurrent map from token id to grant, one for each gate.
 //!
 //! Declared grants come from the configuration; `assume` makes every other token hold the app's scopes. No other
-//! module names dashmap: a guard held over an `.await` would block the core, so none leaves this one.
+//! module names dashmap. A grant lies within its table's bucket, so that a look-up among a million misses the cache
+//! once; [`Known`] borrows it there, and must not be held over an `.await`, which clippy keeps.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use dashmap::DashMap;
+use dashmap::mapref::one::Ref;
 use rustc_hash::FxBuildHasher;
 
 use crate::model::{Grant, GrantSource, GrantView, Holding, TokenId};
@@ -28,33 +30,33 @@ pub struct Declared {
 #[derive(Debug)]
 pub struct Grants {
     /// By token id, which is a keyed digest: nobody without the key can make two collide.
-    known: DashMap<TokenId, Arc<Grant>, FxBuildHasher>,
-    assumed: Option<Arc<Grant>>,
+    known: DashMap<TokenId, Grant, FxBuildHasher>,
+    assumed: Option<Grant>,
 }
 
-/// What a look-up found; keeps the grant alive while a decision looks at it.
-#[derive(Debug, Clone)]
-pub enum Known {
-    /// A grant.
-    Grant(Arc<Grant>),
-    /// None.
-    Unknown,
+/// What a look-up found. While it lives, that part of the table can be read but not changed.
+#[derive(Debug)]
+pub struct Known<'g>(Found<'g>);
+
+#[derive(Debug)]
+enum Found<'g> {
+    Stored(Ref<'g, TokenId, Grant>),
+    Assumed(&'g Grant),
+    Nothing,
 }
 
-impl Known {
+impl Known<'_> {
     /// The view that a decision takes.
     pub fn view(&self) -> GrantView<'_> {
-        match self {
-            Self::Grant(grant) => GrantView::Known(grant),
-            Self::Unknown => GrantView::Unknown,
-        }
+        self.grant().map_or(GrantView::Unknown, GrantView::Known)
     }
 
     /// The grant, if there is one.
     pub fn grant(&self) -> Option<&Grant> {
-        match self {
-            Self::Grant(grant) => Some(grant),
-            Self::Unknown => None,
+        match &self.0 {
+            Found::Stored(grant) => Some(grant),
+            Found::Assumed(grant) => Some(grant),
+            Found::Nothing => None,
         }
     }
 }
@@ -69,6 +71,7 @@ impl Grants {
         assumed: Option<Holding>,
         now: u32,
     ) -> Self {
+        let declared = declared.into_iter();
         let mut sets: HashSet<Arc<Holding>> = HashSet::new();
         let mut shared = |scopes: Holding| {
             let scopes = Arc::new(scopes);
@@ -79,7 +82,7 @@ impl Grants {
                 scopes
             }
         };
-        let known = DashMap::with_hasher(FxBuildHasher);
+        let known = DashMap::with_capacity_and_hasher(declared.size_hint().0, FxBuildHasher);
         for Declared {
             token,
             scopes,
@@ -90,33 +93,32 @@ impl Grants {
             let scopes = shared(scopes);
             known.insert(
                 token,
-                Arc::new(Grant {
+                Grant {
                     scopes,
                     user,
                     obtained: now,
                     expires,
                     source: GrantSource::Config,
-                }),
+                },
             );
         }
-        let assumed = assumed.map(|scopes| {
-            Arc::new(Grant {
-                scopes: shared(scopes),
-                user: None,
-                obtained: now,
-                expires: Grant::NEVER,
-                source: GrantSource::Assumed,
-            })
+        let assumed = assumed.map(|scopes| Grant {
+            scopes: shared(scopes),
+            user: None,
+            obtained: now,
+            expires: Grant::NEVER,
+            source: GrantSource::Assumed,
         });
         Self { known, assumed }
     }
 
     /// What is known of a token.
-    pub fn find(&self, token: TokenId) -> Known {
-        let known = self.known.get(&token).map(|grant| Arc::clone(&grant));
-        known
-            .or_else(|| self.assumed.clone())
-            .map_or(Known::Unknown, Known::Grant)
+    pub fn find(&self, token: TokenId) -> Known<'_> {
+        Known(match (self.known.get(&token), &self.assumed) {
+            (Some(grant), _) => Found::Stored(grant),
+            (None, Some(grant)) => Found::Assumed(grant),
+            (None, None) => Found::Nothing,
+        })
     }
 
     /// How many grants are known.

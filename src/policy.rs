@@ -60,11 +60,24 @@ pub fn decide<'c>(
             children: Vec::new(),
         };
     };
-    let mut children: Vec<Verdict<'c>> = batch
-        .members
-        .iter()
-        .map(|member| judge(call, &member.asked, grant, rules, now))
-        .collect();
+    let mut children: Vec<Verdict<'c>> = Vec::with_capacity(batch.members.len());
+    let mut before: Option<&Operation> = None;
+    for member in &batch.members {
+        let same = match (&member.asked, before) {
+            (Asked::Listed(operation), Some(before)) => std::ptr::eq(*operation, before),
+            _ => false,
+        };
+        before = match &member.asked {
+            Asked::Listed(operation) => Some(operation),
+            _ => None,
+        };
+        // Batches mostly repeat one operation, and what is asked of it is the same each time.
+        let verdict = match children.last() {
+            Some(verdict) if same => verdict.clone(),
+            _ => judge(call, &member.asked, grant, rules, now),
+        };
+        children.push(verdict);
+    }
     if call.fault.is_none() && (verdict.permitted || verdict.mode != Mode::Enforce) {
         hold_back(batch, &mut children);
         judge_batch(batch, &children, rules.settings.batch, &mut verdict);

@@ -94,24 +94,29 @@ pub async fn handle(
         Ok(read) => read,
         Err(unread) => return Ok(respond::unread(&core, gate, &connection, arrival, unread)),
     };
-    let identity = identify::identify(gate, &call);
-    let admitted = match admit::admit(&core, gate, &snapshot.limits, &identity) {
-        Ok(admitted) => admitted,
-        Err(reason) => return Ok(respond::shed(gate, &call, reason)),
+    // The grant is borrowed from its table, which must not wait for the journal.
+    let (decision, exchange, recording) = {
+        let identity = identify::identify(gate, &call);
+        let admitted = match admit::admit(&core, gate, &snapshot.limits, &identity) {
+            Ok(admitted) => admitted,
+            Err(reason) => return Ok(respond::shed(gate, &call, reason)),
+        };
+        let now = arrival.time.as_secs();
+        let decision = policy::decide(&call, identity.view(), &gate.rules, now);
+        let (mut exchange, recording) = record::decision(
+            &core,
+            gate,
+            &connection,
+            arrival,
+            &head,
+            &call,
+            &identity,
+            &decision,
+            body.len(),
+        );
+        exchange.admitted = admitted;
+        (decision, exchange, recording)
     };
-    let decision = policy::decide(&call, identity.view(), &gate.rules, arrival.time.as_secs());
-    let (mut exchange, recording) = record::decision(
-        &core,
-        gate,
-        &connection,
-        arrival,
-        &head,
-        &call,
-        &identity,
-        &decision,
-        body.len(),
-    );
-    exchange.admitted = admitted;
     let recorded = recording.settled(&decision, gate).await;
     let refusal = respond::Refusing::new(&call, &decision);
     let divided = enforce::divide(gate, &call, &decision, &head, arrival.time);

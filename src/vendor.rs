@@ -66,6 +66,15 @@ pub struct Head<'r> {
     pub has_body: bool,
 }
 
+impl<'r> Head<'r> {
+    /// Path and query, which is empty where there is none.
+    fn path_and_query(self) -> (&'r str, &'r str) {
+        let mark = memchr::memchr(b'?', self.target.as_bytes());
+        mark.and_then(|mark| Some((self.target.get(..mark)?, self.target.get(mark + 1..)?)))
+            .unwrap_or((self.target, ""))
+    }
+}
+
 /// A refusal to be put into the vendor's words.
 #[derive(Debug, Clone, Copy)]
 pub struct Refusal<'d> {
@@ -179,9 +188,7 @@ impl Vendor {
             Self::RingCentral => Reader::RingCentral(ringcentral::Reader::new(head, catalogue)),
             Self::LiveChat => Reader::LiveChat(livechat::Reader::new(head, catalogue)),
         };
-        if let Some((_, query)) = head.target.split_once('?')
-            && query.starts_with('?')
-        {
+        if head.path_and_query().1.starts_with('?') {
             reader.note(QUERY_MARK);
         }
         reader

@@ -29,6 +29,8 @@ pub(super) struct Routes<T> {
 #[derive(Debug)]
 struct Node<T> {
     literals: FxHashMap<Box<str>, usize>,
+    /// With which bytes the literals begin, case folded.
+    initials: Initials,
     parameter: Option<usize>,
     verbs: Vec<(Box<str>, T)>,
 }
@@ -37,6 +39,7 @@ impl<T> Default for Node<T> {
     fn default() -> Self {
         Self {
             literals: FxHashMap::default(),
+            initials: Initials::default(),
             parameter: None,
             verbs: Vec::new(),
         }
@@ -66,6 +69,7 @@ impl<T> Routes<T> {
             at = if segment.starts_with('{') {
                 *node.parameter.get_or_insert(next)
             } else {
+                node.initials.add(segment);
                 *node.literals.entry(segment.into()).or_insert(next)
             };
             if at == next {
@@ -87,11 +91,12 @@ impl<T> Routes<T> {
         let mut walk = Walk {
             routes: self,
             verb,
+            escapes: false,
             offered: Verbs::default(),
             values: Vec::new(),
         };
-        let plain = is_plain_path(path) || segments(path).all(is_plain);
-        let told = if plain {
+        walk.escapes = !is_plain_path(path);
+        let told = if !walk.escapes || segments(path).all(is_plain) {
             walk.from(0, path.strip_prefix('/').unwrap_or(path))
         } else {
             Err(SHAPE)
@@ -137,6 +142,8 @@ impl<T> Routes<T> {
 struct Walk<'c, 'v, 'p, T> {
     routes: &'c Routes<T>,
     verb: &'v str,
+    /// The path holds something that a router may decode or trim.
+    escapes: bool,
     /// Verbs of the templates that fit, where none of them has the one asked for.
     offered: Verbs,
     values: Vec<&'p str>,
@@ -152,13 +159,18 @@ impl<'c, 'p, T> Walk<'c, '_, 'p, T> {
             Some(slash) => (rest.get(..slash).unwrap_or_default(), rest.get(slash + 1..)),
             None => (rest, None),
         };
-        if let Some(next) = node.literals.get(segment) {
+        // What no literal begins like is none of them.
+        let literal = node
+            .initials
+            .has(segment)
+            .then(|| node.literals.get(segment));
+        if let Some(next) = literal.flatten() {
             if let Some(found) = self.onward(*next, rest)? {
                 return Ok(Some(found));
             }
         } else if segment.is_empty() {
             return Err(SHAPE);
-        } else if node.resembles(segment) {
+        } else if (self.escapes || node.initials.has(segment)) && node.resembles(segment) {
             return Err(CASE);
         }
         let Some(next) = node.parameter.filter(|_| !segment.is_empty()) else {
@@ -204,6 +216,28 @@ impl<T> Node<T> {
     }
 }
 
+/// A set of the bytes with which names begin, ASCII case folded.
+#[derive(Debug, Clone, Copy, Default)]
+struct Initials(u128);
+
+impl Initials {
+    fn add(&mut self, name: &str) {
+        self.0 |= Self::bit(name);
+    }
+
+    const fn has(self, name: &str) -> bool {
+        self.0 & Self::bit(name) != 0
+    }
+
+    /// Bytes above ASCII share one bit with NUL.
+    const fn bit(name: &str) -> u128 {
+        match name.as_bytes().first() {
+            Some(first) if first.is_ascii() => 1 << first.to_ascii_lowercase(),
+            _ => 1,
+        }
+    }
+}
+
 fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.strip_prefix('/').unwrap_or(path).split('/')
 }
@@ -245,12 +279,16 @@ fn is_plain(segment: &str) -> bool {
 
 /// True if no byte of a path needs a second look: letters, digits and a few marks, and nothing that begins with a dot.
 fn is_plain_path(path: &str) -> bool {
-    let mut before = b'/';
-    path.bytes().all(|b| {
-        let dot = b == b'.' && before == b'/';
-        before = b;
-        !dot && (b.is_ascii_alphanumeric() || matches!(b, b'/' | b'-' | b'.' | b'_' | b'~' | b','))
-    })
+    // Every byte is looked at, so that many are at once.
+    let plain = path.bytes().fold(true, |plain, b| {
+        let fits = b.is_ascii_alphanumeric() | matches!(b, b'-'..=b'/' | b'_' | b'~' | b',');
+        plain & fits
+    });
+    let pairs = path.bytes().zip(path.bytes().skip(1));
+    let dotted = pairs.fold(path.starts_with('.'), |dotted, pair| {
+        dotted || pair == (b'/', b'.')
+    });
+    plain && !dotted
 }
 
 /// The segment with its escapes decoded once; unchanged where there are none, or where they are no text.

@@ -49,6 +49,18 @@ pub struct Condition {
 }
 
 impl Requirement {
+    /// True if whatever satisfies this is known to satisfy `other`.
+    pub fn implies(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::AnyOf(sets), Self::AnyOf(others)) => sets
+                .iter()
+                .all(|set| others.iter().any(|other| set.covers(other))),
+            (Self::AnyOf(_) | Self::NoScope, Self::Open | Self::NoScope)
+            | (Self::Open, Self::Open) => true,
+            _ => false,
+        }
+    }
+
     /// What asks for both: each alternative of the one with each of the other. What is not known makes the whole
     /// unknown.
     #[must_use]

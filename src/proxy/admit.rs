@@ -22,7 +22,7 @@ pub(super) fn admit(
     core: &Core,
     gate: &Gate,
     limits: &Limits,
-    identity: &Identity,
+    identity: &Identity<'_>,
 ) -> Result<Option<Admitted>, Reason> {
     let Some(measured) = core.gates.get(usize::from(gate.index)) else {
         return Ok(None);

@@ -6,14 +6,14 @@ use crate::snapshot::Gate;
 
 /// Whose call it is.
 #[derive(Debug)]
-pub(super) struct Identity {
+pub(super) struct Identity<'g> {
     /// The token by its id, what it is and where it stood; `None` where there is none or more than one.
     pub(super) token: Option<(TokenId, CredentialKind, Location)>,
-    known: Option<Known>,
+    known: Option<Known<'g>>,
 }
 
 /// Looks the call's credential up.
-pub(super) fn identify(gate: &Gate, call: &Call<'_, '_>) -> Identity {
+pub(super) fn identify<'g>(gate: &'g Gate, call: &Call<'_, '_>) -> Identity<'g> {
     let CredentialRead::One(credential) = &call.credential else {
         return Identity {
             token: None,
@@ -27,7 +27,7 @@ pub(super) fn identify(gate: &Gate, call: &Call<'_, '_>) -> Identity {
     }
 }
 
-impl Identity {
+impl Identity<'_> {
     /// The view that the decision takes.
     pub(super) fn view(&self) -> GrantView<'_> {
         self.known.as_ref().map_or(GrantView::None, Known::view)

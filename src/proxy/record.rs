@@ -40,7 +40,7 @@ pub(super) fn decision(
     arrival: Arrival,
     head: &Parts,
     call: &Call<'_, '_>,
-    identity: &Identity,
+    identity: &Identity<'_>,
     decision: &Decision<'_>,
     body_bytes: u64,
 ) -> (Exchange, Recording) {

@@ -10,6 +10,26 @@ pub(in crate::vendor) const fn hex(digit: u8) -> Option<u8> {
     }
 }
 
+/// Where the first of two bytes stands. What is looked for in names and values mostly stands near: sixteen bytes are
+/// looked at at once, without a call.
+#[inline]
+pub(in crate::vendor) fn find_near(one: u8, other: u8, bytes: &[u8]) -> Option<usize> {
+    const ONES: u128 = u128::from_le_bytes([0x01; 16]);
+    const HIGH: u128 = u128::from_le_bytes([0x80; 16]);
+    let Some(near) = bytes.first_chunk::<16>() else {
+        return bytes.iter().position(|b| *b == one || *b == other);
+    };
+    let word = u128::from_le_bytes(*near);
+    // The lowest high bit stands at the first byte that is zero; those above it may be off by a borrow.
+    let zero = |word: u128| word.wrapping_sub(ONES) & !word & HIGH;
+    let hit = zero(word ^ (ONES * u128::from(one))) | zero(word ^ (ONES * u128::from(other)));
+    if hit != 0 {
+        return usize::try_from(hit.trailing_zeros() / 8).ok();
+    }
+    let far = bytes.get(16..).unwrap_or_default();
+    memchr::memchr2(one, other, far).map(|at| at + 16)
+}
+
 /// Appends the decoded text to `out`.
 pub(in crate::vendor) fn decode(raw: &[u8], out: &mut Vec<u8>) {
     let mut decoder = Decoder::default();

@@ -36,6 +36,8 @@ pub(super) struct CommandReader<'c> {
     catalogue: &'c Catalogue,
     /// The method's name, until the `?`.
     name: Vec<u8>,
+    /// The name that was looked up last: the commands of a batch mostly have one.
+    known: Vec<u8>,
     /// What the catalogue has under this name.
     operation: Option<&'c Operation>,
     in_query: bool,
@@ -50,6 +52,7 @@ impl<'c> CommandReader<'c> {
         Self {
             catalogue,
             name: Vec::new(),
+            known: Vec::new(),
             operation: None,
             in_query: false,
             scanner: FormScanner::default(),
@@ -97,9 +100,12 @@ impl<'c> CommandReader<'c> {
     }
 
     fn find(&mut self) {
-        self.operation = std::str::from_utf8(&self.name)
-            .ok()
-            .and_then(|name| self.catalogue.find(ApiVersion::V2, name));
+        if self.name != self.known {
+            self.known.clone_from(&self.name);
+            self.operation = std::str::from_utf8(&self.name)
+                .ok()
+                .and_then(|name| self.catalogue.find(ApiVersion::V2, name));
+        }
         self.query.watch = self.operation.map(choice::watch_for).unwrap_or_default();
     }
 

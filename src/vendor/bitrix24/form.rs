@@ -2,6 +2,8 @@
 
 use zeroize::Zeroize;
 
+use crate::vendor::decode::find_near;
+
 /// PHP's default `max_input_vars`: a portal may silently stop here, or go on.
 pub(super) const CERTAIN_PAIRS: u32 = 1000;
 
@@ -54,8 +56,8 @@ impl FormScanner {
         let mut rest = bytes;
         while !rest.is_empty() {
             let end = match self.state {
-                State::Name => memchr::memchr2(b'=', b'&', rest),
-                State::Wanted | State::Skipped => memchr::memchr(b'&', rest),
+                State::Name => find_near(b'=', b'&', rest),
+                State::Wanted | State::Skipped => find_near(b'&', b'&', rest),
             };
             let (piece, after) = rest.split_at(end.unwrap_or(rest.len()));
             self.advance(piece.len());

@@ -99,7 +99,7 @@ impl<'r, 'c> Reader<'r, 'c> {
             body: Body::Unread,
             inspected: Inspected::None,
         };
-        let (path, query) = head.target.split_once('?').unwrap_or((head.target, ""));
+        let (path, query) = head.path_and_query();
         reader.read_path(path);
         reader.read_headers(head);
         if !query.is_empty() {

@@ -1,7 +1,7 @@
 //! References within a batch: `$result[key][field]` and its like, which the portal replaces by earlier answers.
 
 use super::name::LONGEST_KEY;
-use crate::vendor::decode::hex;
+use crate::vendor::decode::{find_near, hex};
 
 /// What a command refers to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -75,7 +75,7 @@ impl ReferenceScanner {
                     if byte == b'$' {
                         self.key.clear();
                         self.state = State::Name;
-                    } else if let Some(next) = memchr::memchr2(b'$', b'%', after) {
+                    } else if let Some(next) = find_near(b'$', b'%', after) {
                         bytes = after.get(next..).unwrap_or_default();
                         continue;
                     } else {

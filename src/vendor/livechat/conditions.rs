@@ -27,9 +27,8 @@ pub(super) fn of(operation: &Operation) -> Option<&str> {
 /// True if one of the conditions of an action looks at its body.
 pub(super) fn look_at_body(catalogue: &Catalogue, operation: &Operation) -> bool {
     of(operation).is_some_and(|name| {
-        let rows = catalogue.choices().iter();
-        rows.filter(|row| row.parameter.as_ref() == name)
-            .any(|row| !row.value.starts_with("query~") && !row.value.starts_with("account_id"))
+        let mut rows = catalogue.choices_of(name).iter();
+        rows.any(|row| !row.value.starts_with("query~") && !row.value.starts_with("account_id"))
     })
 }
 
@@ -45,12 +44,15 @@ pub(super) fn asked<'c>(
     };
     let mut need: Option<Cow<'c, Requirement>> =
         catalogue.choose(operation, None).map(Cow::Borrowed);
-    for row in catalogue
-        .choices()
-        .iter()
-        .filter(|row| row.parameter.as_ref() == name && holds(&row.value, request, said))
-    {
-        need = need.map(|need| Cow::Owned(need.and(&row.requirement)));
+    let rows = catalogue.choices_of(name).iter();
+    for row in rows.filter(|row| holds(&row.value, request, said)) {
+        need = need.map(|need| {
+            if row.requirement.implies(&need) {
+                Cow::Borrowed(&row.requirement)
+            } else {
+                Cow::Owned(need.and(&row.requirement))
+            }
+        });
     }
     Asked::Chosen { operation, need }
 }

@@ -57,7 +57,7 @@ struct Judged<'c> {
 
 impl<'r, 'c> Reader<'r, 'c> {
     pub(in crate::vendor) fn new(head: Head<'r>, catalogue: &'c Catalogue) -> Self {
-        let (path, query) = head.target.split_once('?').unwrap_or((head.target, ""));
+        let (path, query) = head.path_and_query();
         let mut reader = Self {
             catalogue,
             call: Call::new(CredentialRead::Missing, Asked::Unparsed),
@@ -173,20 +173,22 @@ impl<'r, 'c> Reader<'r, 'c> {
 
     /// The path with its version: from the header where the path has none.
     fn full_path(&mut self, path: &'r str, version: Option<&str>) -> Cow<'r, str> {
+        let Some(version) = version else {
+            return Cow::Borrowed(path);
+        };
         let first = path.trim_start_matches('/').split('/').next();
         let named = first
             .and_then(|first| first.strip_prefix('v'))
             .filter(|version| version.starts_with(|c: char| c.is_ascii_digit()));
         match (named, version) {
-            (_, None) => Cow::Borrowed(path),
-            (Some(named), Some(version)) => {
+            (Some(named), version) => {
                 if named != version {
                     self.note(VERSIONS);
                 }
                 Cow::Borrowed(path)
             }
-            (None, Some("2")) => Cow::Owned(format!("/@2{path}")),
-            (None, Some(version)) => Cow::Owned(format!("/v{version}{path}")),
+            (None, "2") => Cow::Owned(format!("/@2{path}")),
+            (None, version) => Cow::Owned(format!("/v{version}{path}")),
         }
     }
 
@@ -201,7 +203,7 @@ impl<'r, 'c> Reader<'r, 'c> {
         }
         let single = single_of(self.catalogue, operation);
         let decides = |operation| conditions::look_at_body(self.catalogue, operation);
-        if single.is_some() || decides(operation) {
+        if single.is_some() || (head.has_body && decides(operation)) {
             let json = matches!(media_type(head.headers), Some(MediaType::Json))
                 && !head.headers.contains_key(header::CONTENT_ENCODING);
             if head.has_body && !json {

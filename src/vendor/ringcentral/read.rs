@@ -70,7 +70,7 @@ enum Body<'c> {
 
 impl<'r, 'c> Reader<'r, 'c> {
     pub(in crate::vendor) fn new(head: Head<'r>, catalogue: &'c Catalogue) -> Self {
-        let (path, query) = head.target.split_once('?').unwrap_or((head.target, ""));
+        let (path, query) = head.path_and_query();
         let mut reader = Self {
             catalogue,
             call: Call::new(CredentialRead::Missing, Asked::Unparsed),

@@ -25,7 +25,7 @@ pub(super) fn stand_in_body(operation: &str, values: &[&str]) -> bool {
 
 /// The ids of a path, where one of its segments is a list.
 pub(super) fn in_path(values: &[&str]) -> Vec<Box<str>> {
-    let is_list = |value: &&&str| value.contains(',') || value.contains("%2");
+    let is_list = |value: &&&str| value.bytes().any(|b| b == b',' || b == b'%');
     let Some(list) = values.iter().rfind(is_list) else {
         return Vec::new();
     };
