@@ -113,6 +113,10 @@ impl JsonScanner {
                     let (text, after) = rest.split_at(plain_text(rest));
                     self.keep(name, text, members);
                     rest = after;
+                    if let Some(after) = self.end_text(name, at(rest), rest, members) {
+                        rest = after;
+                        continue;
+                    }
                 }
                 State::Number(number) => {
                     let (digits, after) = rest.split_at(number.run(rest));
@@ -136,6 +140,29 @@ impl JsonScanner {
             Ok(())
         } else {
             Err(Malformed)
+        }
+    }
+
+    /// Ends a text where its quote and the mark that mostly follows stand together; what comes then.
+    fn end_text<'b>(
+        &mut self,
+        name: bool,
+        at: u64,
+        rest: &'b [u8],
+        members: &mut impl Members,
+    ) -> Option<&'b [u8]> {
+        match (name, rest) {
+            (true, [b'"', b':', after @ ..]) => {
+                self.end_name(members);
+                self.state = State::Value;
+                Some(after)
+            }
+            (false, [b'"', b',', after @ ..]) => {
+                self.end_value(at + 1, members);
+                self.state = self.after_comma();
+                Some(after)
+            }
+            _ => None,
         }
     }
 
@@ -173,19 +200,11 @@ impl JsonScanner {
                 self.state = State::Text { name: true };
             }
             (State::Colon, b':') => self.state = State::Value,
-            (State::After, b',') => {
-                self.state = if self.in_object() {
-                    State::Name
-                } else {
-                    State::Value
-                };
-            }
+            (State::After, b',') => self.state = self.after_comma(),
             (State::After, b'}') if self.in_object() => self.close(members),
             (State::After, b']') if !self.in_object() => self.close(members),
             (State::Text { name: true }, b'"') => {
-                if self.muted.is_none() {
-                    members.name(self.depth, &self.name, self.name_at);
-                }
+                self.end_name(members);
                 self.state = State::Colon;
             }
             (State::Text { name: false }, b'"') => self.end_value(self.position + 1, members),
@@ -310,6 +329,20 @@ impl JsonScanner {
         self.end_value(self.position + 1, members);
         if self.depth == 0 {
             self.state = State::End;
+        }
+    }
+
+    fn end_name(&self, members: &mut impl Members) {
+        if self.muted.is_none() {
+            members.name(self.depth, &self.name, self.name_at);
+        }
+    }
+
+    fn after_comma(&self) -> State {
+        if self.in_object() {
+            State::Name
+        } else {
+            State::Value
         }
     }
 
