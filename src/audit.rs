@@ -3,9 +3,13 @@
 //! Each core collects records in an [`Outbox`] and hands over one batch per turn of its loop. One writer thread gives
 //! sequence numbers and hashes, appends, syncs once for all, and wakes each core once. Opening the journal repairs what
 //! a crash left: a torn last line is cut and declared, decisions without completion are closed.
+//!
+//! The journal is a row of segments, each closed at a size or age. Where one cannot go on (a failed write or sync, a file
+//! that somebody moved, cut or removed) the next is begun at once; what was lost is a record with its exact number.
 
 mod chain;
 mod inbox;
+mod journal;
 mod json;
 mod lifecycle;
 mod member;
@@ -14,6 +18,10 @@ mod read;
 mod record;
 mod recovery;
 mod request;
+mod reserve;
+mod retention;
+mod segment;
+mod sink;
 mod verify;
 mod writer;
 
@@ -21,6 +29,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use chain::{Chain, Digest, SCHEMA};
+pub use journal::{Journal, JournalError};
 pub use lifecycle::{PolicyRecord, PolicyRejection, StartRecord};
 pub use member::EventId;
 pub use outbox::{JournalUnavailable, Outbox, OutboxTask, Receipt};
@@ -31,8 +40,9 @@ pub use record::{
 };
 pub use recovery::Recovery;
 pub use request::RequestFacts;
+pub use retention::Retention;
+pub use sink::Rolling;
 pub use verify::{Finding, Summary, verify};
-pub use writer::{Journal, JournalError};
 
 /// How the journal is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +53,12 @@ pub struct Settings {
     pub deadline: Duration,
     /// What becomes of a call in `report` whose record cannot be written.
     pub on_failure: OnAuditFailure,
+    /// Room kept for how calls end once the disk is full, in bytes; 0 for none.
+    pub reserve: u64,
+    /// When a segment is closed.
+    pub rolling: Rolling,
+    /// How long closed segments are kept.
+    pub retention: Retention,
 }
 
 /// When a decision counts as recorded.
@@ -53,6 +69,8 @@ pub enum Guarantee {
     Strict,
     /// Written to the file: survives the death of the process, not of the machine.
     Durable,
+    /// Nobody waits for it; what is lost is declared. For gates that watch only.
+    BestEffort,
 }
 
 impl Guarantee {
@@ -61,6 +79,7 @@ impl Guarantee {
         match self {
             Self::Strict => "strict",
             Self::Durable => "durable",
+            Self::BestEffort => "best_effort",
         }
     }
 }
@@ -98,6 +117,8 @@ pub enum EventKind {
     AuditStopped,
     /// Records were lost; how many.
     AuditGap,
+    /// A segment begins or ends.
+    AuditCheckpoint,
 }
 
 impl EventKind {
@@ -114,6 +135,7 @@ impl EventKind {
             Self::AuditRecovered => "audit.recovered",
             Self::AuditStopped => "audit.stopped",
             Self::AuditGap => "audit.gap",
+            Self::AuditCheckpoint => "audit.checkpoint",
         }
     }
 }

@@ -3,6 +3,7 @@
 mod document;
 mod gate;
 mod grant;
+mod journal;
 mod place;
 mod report;
 mod secret;
@@ -17,7 +18,7 @@ pub use grant::GrantConfig;
 pub use place::Upstream;
 pub use report::{ConfigError, Notice};
 
-use crate::audit::{self, Guarantee, OnAuditFailure};
+use crate::audit::{self, Guarantee};
 use crate::snapshot::Limits;
 use crate::store;
 use crate::tls;
@@ -92,7 +93,7 @@ impl Config {
     fn read(document: &Document<'_>) -> Option<Self> {
         let root = document.root()?;
         let (state, token_id_key) = state(root.table("state").as_ref());
-        let (audit, guarantee) = journal(root.table("audit").as_ref(), &state);
+        let (audit, guarantee) = journal::journal(root.table("audit").as_ref(), &state);
         let admin = admin(root.table("admin").as_ref());
         let limits = LimitsSection::read(root.table("limits").as_ref());
         let catalogue_dir = root
@@ -100,6 +101,7 @@ impl Config {
             .map(|text| PathBuf::from(text.value));
         let common = Common {
             guarantee,
+            on_audit_failure: audit.on_failure,
             limits: &limits,
             catalogue_dir,
         };
@@ -161,46 +163,6 @@ fn state(section: Option<&Section<'_, '_>>) -> (store::Settings, Option<Vec<u8>>
         key.map(|key| key.value.into_bytes()),
     )
 }
-
-/// The words of `guarantee`.
-const GUARANTEES: [(&str, Guarantee); 2] = [
-    ("strict", Guarantee::Strict),
-    ("durable", Guarantee::Durable),
-];
-
-fn journal(
-    section: Option<&Section<'_, '_>>,
-    state: &store::Settings,
-) -> (audit::Settings, Guarantee) {
-    let dir = store::audit_dir(&state.dir);
-    let Some(section) = section else {
-        let settings = audit::Settings {
-            dir,
-            deadline: Duration::from_millis(DEADLINE_MS),
-            on_failure: OnAuditFailure::Forward,
-        };
-        return (settings, Guarantee::Strict);
-    };
-    let guarantee = section
-        .choice("guarantee", &GUARANTEES, &["best_effort"])
-        .unwrap_or_default();
-    let on_failure = [
-        ("forward", OnAuditFailure::Forward),
-        ("block", OnAuditFailure::Block),
-    ];
-    let settings = audit::Settings {
-        dir,
-        deadline: Duration::from_millis(section.integer("deadline_ms", DEADLINE_MS, 10, 60_000)),
-        on_failure: section
-            .choice("on_audit_failure", &on_failure, &[])
-            .unwrap_or_default(),
-    };
-    section.finish(&["reserve_mib"]);
-    (settings, guarantee)
-}
-
-/// Long enough for a slow disk, short enough that a hung one is noticed.
-const DEADLINE_MS: u64 = 2000;
 
 fn admin(section: Option<&Section<'_, '_>>) -> Option<AdminConfig> {
     const LISTEN: &str = "127.0.0.1:9440";

@@ -44,6 +44,7 @@ pub struct JournalMetrics {
     seconds: Histogram,
     writable: Gauge,
     head: Gauge,
+    free: Gauge,
     failing: AtomicBool,
     commit_count: AtomicU64,
     cause: Mutex<String>,
@@ -258,6 +259,7 @@ impl JournalMetrics {
             seconds: short(),
             writable,
             head: Gauge::default(),
+            free: Gauge::default(),
             failing: AtomicBool::new(false),
             commit_count: AtomicU64::new(0),
             cause: Mutex::default(),
@@ -296,6 +298,12 @@ impl JournalMetrics {
             "The number of the last record",
             self.head.clone(),
         );
+        registry.register_with_unit(
+            "disk_free",
+            "Space left on the journal's disk",
+            Unit::Bytes,
+            self.free.clone(),
+        );
     }
 
     /// Notes a write that succeeded.
@@ -304,6 +312,10 @@ impl JournalMetrics {
         self.commit_count.fetch_add(1, Ordering::Relaxed);
         self.records.inc_by(records);
         self.seconds.observe(took.as_secs_f64());
+    }
+
+    /// Notes that the journal can be written.
+    pub fn writable(&self) {
         if self.failing.swap(false, Ordering::AcqRel) {
             self.writable.set(1);
         }
@@ -315,6 +327,11 @@ impl JournalMetrics {
         self.writable.set(0);
         cause.clone_into(&mut self.cause.lock().unwrap_or_else(PoisonError::into_inner));
         self.failing.store(true, Ordering::Release);
+    }
+
+    /// Notes the bytes left on the journal's disk.
+    pub fn free(&self, bytes: u64) {
+        self.free.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// Notes the number of the last record.

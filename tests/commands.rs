@@ -170,7 +170,7 @@ fn every_error_has_its_line_column_and_remedy_and_all_come_at_once() {
          assumed_scopes = [\"crm\"]\nguarantee = \"best_effort\"\n[[gate.rule]]\noperations = [\"crm.nothing.*\"]\n\
          effect = \"refuse\"\nmode = \"report\"\n[[gate.grant]]\nscopes = [\"crm\"]\nexpires = \"tomorrow\"\n\
          [[gate]]\nname = \"a b\"\nvendor = \"zoom\"\nlisten = \"9404\"\nupstream = \"http://portal.example/x\"\n\
-         [limits]\ninspected_body_mib = 0\n[audit]\ndeadline_ms = -1\nreserve_mib = 32\n[admin]\nport = 1\n"
+         [limits]\ninspected_body_mib = 0\n[audit]\ndeadline_ms = -1\nreserve_mib = 99999999\n[admin]\nport = 1\n"
     );
     let (code, out) = check(&text);
     assert_eq!(code, 2);
@@ -191,7 +191,10 @@ fn every_error_has_its_line_column_and_remedy_and_all_come_at_once() {
             ":12:24",
         ),
         ("`assumed_scopes` has no effect", ":13:19"),
-        ("`guarantee = \"best_effort\"` is not available", ":14:13"),
+        (
+            "`best_effort` does not wait for the journal, and this gate enforces",
+            ":14:13",
+        ),
         (
             "no operation of the catalogue fits `crm.nothing.*`",
             ":16:15",
@@ -205,7 +208,7 @@ fn every_error_has_its_line_column_and_remedy_and_all_come_at_once() {
         ("`upstream` has more than a scheme and a host", ":26:12"),
         ("`inspected_body_mib` must be between 1 and 1024", ":28:22"),
         ("`deadline_ms` must be between 10 and 60000", ":30:15"),
-        ("`reserve_mib` is not available in this version", ":31:1"),
+        ("`reserve_mib` must be between 0 and 65536", ":31:15"),
         ("unknown setting `port`", ":33:1"),
     ] {
         assert!(out.contains(words), "{words} in\n{out}");

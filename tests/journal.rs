@@ -469,7 +469,9 @@ fn a_journal_that_cannot_be_written_refuses_and_recovers() {
     }
     let _unmount = Unmount(state.clone());
     let portal = Portal::start();
-    let setup = Setup::before(&portal.address).grant(TOKEN, &["crm"]);
+    let setup = Setup::before(&portal.address)
+        .section("[audit]\nreserve_mib = 0")
+        .grant(TOKEN, &["crm"]);
     let mut gate = Gate::start_in(&dir, &setup);
     assert_eq!(gate.admin("/readyz").status, 200);
     let filler = state.join("filler");

@@ -18,6 +18,8 @@ pub(super) struct Batch {
     pub(super) outbox: Option<Arc<Shared>>,
     /// Records that found no room.
     pub(super) lost: u64,
+    /// Set by the writer: its decisions are not written, for there is no room.
+    pub(super) refused: bool,
 }
 
 impl Batch {
@@ -35,6 +37,11 @@ impl Batch {
 
     pub(super) const fn is_empty(&self) -> bool {
         self.records.is_empty() && self.lost == 0
+    }
+
+    /// True if a record of this kind is in it.
+    pub(super) fn holds(&self, kind: EventKind) -> bool {
+        self.records.iter().any(|(known, _)| *known == kind)
     }
 
     /// The records, in the order in which they were appended.
@@ -73,28 +80,18 @@ impl Inbox {
     }
 
     /// Takes everything queued; waits for something, at most for `patience`. False once closed and empty.
-    pub(super) fn take(&self, patience: Option<Duration>, into: &mut Vec<Batch>) -> bool {
+    pub(super) fn take(&self, patience: Duration, into: &mut Vec<Batch>) -> bool {
         let mut queue = lock(&self.queue);
-        while queue.0.is_empty() {
+        if queue.0.is_empty() {
             if queue.1 {
                 return false;
             }
-            match patience {
-                None => {
-                    queue = self
-                        .filled
-                        .wait(queue)
-                        .unwrap_or_else(PoisonError::into_inner);
-                }
-                Some(patience) => {
-                    queue = self
-                        .filled
-                        .wait_timeout(queue, patience)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0;
-                    break;
-                }
-            }
+            // Woken for nothing is as good as a patience that is over: the caller asks again.
+            queue = self
+                .filled
+                .wait_timeout(queue, patience)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
         std::mem::swap(&mut queue.0, into);
         true

@@ -3,7 +3,7 @@
 use super::json::{push_json_string, push_number};
 use super::member::{EventId, event, member, time, word};
 use super::recovery::Recovery;
-use super::{Chain, EventKind, Guarantee, SCHEMA};
+use super::{Chain, Digest, EventKind, Guarantee, SCHEMA};
 use crate::clock::Timestamp;
 use crate::model::Outcome;
 
@@ -18,6 +18,68 @@ pub struct StartRecord<'r> {
     pub guarantee: Guarantee,
     /// The version of each catalogue in use, with its vendor.
     pub catalogues: Vec<(&'r str, &'r str)>,
+}
+
+/// What [`StartRecord`] says, rendered once: it stands at the head of every segment.
+#[derive(Debug)]
+pub(super) struct Constants(Vec<u8>);
+
+impl Constants {
+    pub(super) fn of(start: &StartRecord<'_>) -> Self {
+        let mut out = Vec::new();
+        out.extend_from_slice(b",\"proxy\":{\"name\":\"grantgate\",\"version\":\"");
+        out.extend_from_slice(env!("CARGO_PKG_VERSION").as_bytes());
+        out.extend_from_slice(b"\",\"pid\":");
+        push_number(&mut out, std::process::id().into());
+        out.push(b'}');
+        word(&mut out, "token_key", start.token_key);
+        out.extend_from_slice(b",\"audit\":{\"guarantee\":\"");
+        out.extend_from_slice(start.guarantee.as_str().as_bytes());
+        out.extend_from_slice(b"\"},\"catalogue\":{");
+        for (position, (vendor, version)) in start.catalogues.iter().enumerate() {
+            if position > 0 {
+                out.push(b',');
+            }
+            push_json_string(&mut out, vendor.as_bytes());
+            out.push(b':');
+            push_json_string(&mut out, version.as_bytes());
+        }
+        out.push(b'}');
+        let mut stream = Vec::new();
+        member(&mut stream, "stream", start.stream);
+        stream.extend_from_slice(&out);
+        Self(stream)
+    }
+}
+
+/// The members of the first record of a segment: everything that its records refer to, the hash before it, and how many
+/// decisions had no completion yet.
+pub(super) fn segment_head(
+    id: EventId,
+    constants: &Constants,
+    previous: Digest,
+    open: u64,
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    head(&mut out, id, Timestamp::now(), constants, previous);
+    out.extend_from_slice(b",\"open_decisions\":");
+    push_number(&mut out, open);
+    out
+}
+
+/// The members of the last record of a segment: which file goes on.
+pub(super) fn segment_end(id: EventId, next: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    event(&mut out, id, Timestamp::now());
+    member(&mut out, "next_segment", next);
+    out
+}
+
+fn head(out: &mut Vec<u8>, id: EventId, now: Timestamp, constants: &Constants, previous: Digest) {
+    event(out, id, now);
+    word(out, "schema", SCHEMA);
+    out.extend_from_slice(format!(",\"prev_hash\":\"{previous}\"").as_bytes());
+    out.extend_from_slice(&constants.0);
 }
 
 /// A generation of the configuration came into force.
@@ -95,28 +157,13 @@ pub(super) fn write_start(
 ) {
     let now = Timestamp::now();
     let mut rest = Vec::new();
-    event(&mut rest, EventId::new(now), now);
-    word(&mut rest, "schema", SCHEMA);
-    member(&mut rest, "stream", start.stream);
-    rest.extend_from_slice(format!(",\"prev_hash\":\"{}\"", chain.head).as_bytes());
-    rest.extend_from_slice(b",\"proxy\":{\"name\":\"grantgate\",\"version\":\"");
-    rest.extend_from_slice(env!("CARGO_PKG_VERSION").as_bytes());
-    rest.extend_from_slice(b"\",\"pid\":");
-    push_number(&mut rest, std::process::id().into());
-    rest.push(b'}');
-    word(&mut rest, "token_key", start.token_key);
-    rest.extend_from_slice(b",\"audit\":{\"guarantee\":\"");
-    rest.extend_from_slice(start.guarantee.as_str().as_bytes());
-    rest.extend_from_slice(b"\"},\"catalogue\":{");
-    for (position, (vendor, version)) in start.catalogues.iter().enumerate() {
-        if position > 0 {
-            rest.push(b',');
-        }
-        push_json_string(&mut rest, vendor.as_bytes());
-        rest.push(b':');
-        push_json_string(&mut rest, version.as_bytes());
-    }
-    rest.push(b'}');
+    head(
+        &mut rest,
+        EventId::new(now),
+        now,
+        &Constants::of(start),
+        chain.head,
+    );
     chain.append(EventKind::AuditStarted, &rest, out);
     if recovery.cut_bytes > 0 || !recovery.open.is_empty() {
         rest.clear();

@@ -32,8 +32,18 @@ pub struct OutboxTask {
 }
 
 /// Proof that a decision's record was appended; to be awaited before the deed.
-#[derive(Debug)]
-pub struct Receipt(Option<Arc<BatchState>>);
+#[derive(Debug, Clone)]
+pub struct Receipt(Appended);
+
+#[derive(Debug, Clone)]
+enum Appended {
+    /// There was no room for it.
+    Lost,
+    /// Nobody waits for it (`best_effort`).
+    Unwatched,
+    /// It travels with a batch.
+    With(Arc<BatchState>),
+}
 
 /// The journal did not take the record in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -60,7 +70,10 @@ pub(super) struct BatchState {
 
 const OPEN: u8 = 0;
 const RECORDED: u8 = 1;
-const FAILED: u8 = 2;
+/// It was not written in time, and may still be.
+const OVERDUE: u8 = 2;
+/// It could not be written.
+const LOST: u8 = 3;
 
 impl Outbox {
     pub(super) fn new(
@@ -89,7 +102,16 @@ impl Outbox {
         let mut pending = lock(&self.0.pending);
         if pending.len() + *lock(&self.0.under_way) > ROOM {
             pending.lost += 1;
-            return Receipt(None);
+            return Receipt(Appended::Lost);
+        }
+        if guarantee == Guarantee::BestEffort {
+            let first = pending.is_empty();
+            pending.push(EventKind::CallDecision, write);
+            drop(pending);
+            if first {
+                self.0.wake.notify_one();
+            }
+            return Receipt(Appended::Unwatched);
         }
         pending.push(EventKind::CallDecision, write);
         pending.sync |= guarantee == Guarantee::Strict;
@@ -99,7 +121,7 @@ impl Outbox {
         if first {
             self.0.wake.notify_one();
         }
-        Receipt(Some(state))
+        Receipt(Appended::With(state))
     }
 
     /// Appends a record that nobody waits for.
@@ -124,8 +146,10 @@ impl Receipt {
     /// # Errors
     /// If it could not be written, or not within the journal's deadline.
     pub async fn recorded(&self) -> Result<(), JournalUnavailable> {
-        let Some(batch) = &self.0 else {
-            return Err(JournalUnavailable);
+        let batch = match &self.0 {
+            Appended::Lost => return Err(JournalUnavailable),
+            Appended::Unwatched => return Ok(()),
+            Appended::With(batch) => batch,
         };
         loop {
             let changed = batch.changed.notified();
@@ -134,6 +158,15 @@ impl Receipt {
                 RECORDED => return Ok(()),
                 _ => return Err(JournalUnavailable),
             }
+        }
+    }
+
+    /// True if it is certain that the record is not in the journal: how the call ended has nothing to stand by then.
+    pub fn is_lost(&self) -> bool {
+        match &self.0 {
+            Appended::Lost => true,
+            Appended::Unwatched => false,
+            Appended::With(batch) => batch.state.load(Ordering::Acquire) == LOST,
         }
     }
 
@@ -178,14 +211,14 @@ impl OutboxTask {
         let done = std::mem::take(&mut *lock(&self.shared.done));
         for (state, bytes, recorded) in done {
             *lock(&self.shared.under_way) -= bytes;
-            state.settle(if recorded { RECORDED } else { FAILED });
+            state.settle(if recorded { RECORDED } else { LOST });
         }
         while let Some((due, state)) = self.under_way.front() {
             if state.state.load(Ordering::Acquire) == OPEN {
                 if *due > now {
                     break;
                 }
-                state.settle(FAILED);
+                state.settle(OVERDUE);
                 // The writer, which would say so, is the one that hangs.
                 self.metrics
                     .failed(0, "the journal's disk does not answer in time");

@@ -14,6 +14,8 @@ pub struct Segment {
     pub path: PathBuf,
     /// The number of its first record, by its name.
     pub first: u64,
+    /// True if a sync failed on it: what its end holds stands in the next segment again.
+    pub failed: bool,
 }
 
 /// A line that does not hold.
@@ -62,20 +64,22 @@ pub fn segments(dir: &Path) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
-        let first = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .and_then(|name| {
-                let digits = name
-                    .strip_suffix(".ndjson")
-                    .filter(|digits| digits.len() == 20)?;
-                digits.parse().ok()
+        let name = path.file_name().and_then(|name| name.to_str());
+        let named = name.and_then(|name| {
+            let whole = name.strip_suffix(".failed");
+            let digits = whole.unwrap_or(name).strip_suffix(".ndjson")?;
+            let first = digits.parse().ok().filter(|_| digits.len() == 20)?;
+            Some((first, whole.is_some()))
+        });
+        if let Some((first, failed)) = named {
+            segments.push(Segment {
+                path,
+                first,
+                failed,
             });
-        if let Some(first) = first {
-            segments.push(Segment { path, first });
         }
     }
-    segments.sort_by_key(|segment| segment.first);
+    segments.sort_by_key(|segment| (segment.first, !segment.failed));
     Ok(segments)
 }
 
@@ -136,7 +140,21 @@ pub(super) fn kind(line: &[u8]) -> &[u8] {
 
 /// The `event_group` of a record's line: 36 bytes.
 pub(super) fn group(line: &[u8]) -> Option<[u8; 36]> {
-    const NAME: &[u8] = b",\"event_group\":\"";
-    let at = memchr::memmem::find(line, NAME)? + NAME.len();
-    line.get(at..at + 36)?.try_into().ok()
+    member(line, b",\"event_group\":\"")?
+        .get(..36)?
+        .try_into()
+        .ok()
+}
+
+/// How many decisions were open where a segment begins, by the line of its head; 0 in any other line.
+pub(super) fn open_decisions(line: &[u8]) -> u64 {
+    let digits = member(line, b",\"open_decisions\":").unwrap_or_default();
+    let end = digits.iter().position(|b| !b.is_ascii_digit());
+    end.and_then(|end| std::str::from_utf8(digits.get(..end)?).ok()?.parse().ok())
+        .unwrap_or_default()
+}
+
+/// What follows a member's name in a record's line.
+pub(super) fn member<'l>(line: &'l [u8], name: &[u8]) -> Option<&'l [u8]> {
+    line.get(memchr::memmem::find(line, name)? + name.len()..)
 }

@@ -2,19 +2,22 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use super::Chain;
-use super::read::{self, SegmentError};
+use super::journal::JournalError;
+use super::read::{self, Segment, SegmentError};
 use super::verify::chain_before;
-use super::writer::JournalError;
+use super::{Chain, segment};
 
 /// What was found and done when the journal was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovery {
     /// The segment that goes on.
     pub path: PathBuf,
+    /// The number of that segment's first record.
+    pub first: u64,
     /// Where the chain stands.
     pub chain: Chain,
     /// Bytes cut from the tail: a record that was being written when the gate died.
@@ -36,16 +39,20 @@ pub(super) fn recover(dir: &Path) -> Result<Recovery, JournalError> {
         .mode(0o700)
         .create(dir)
         .map_err(io(dir))?;
-    let Some(segment) = read::segments(dir).map_err(io(dir))?.pop() else {
-        let path = dir.join(format!("{:020}.ndjson", 1));
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(io(&path))?;
+    let mut segments = read::segments(dir).map_err(io(dir))?;
+    segments.retain(|segment| !segment.failed);
+    // One that was made and not begun to be written: the one before it goes on.
+    if segments.len() > 1
+        && let Some(last) = segments.last()
+        && fs::metadata(&last.path).map_err(io(&last.path))?.len() == 0
+    {
+        fs::remove_file(&last.path).map_err(io(&last.path))?;
+        segments.pop();
+    }
+    let Some(segment) = segments.pop() else {
         return Ok(Recovery {
-            path,
+            path: dir.join(segment::name(1)),
+            first: 1,
             chain: Chain::START,
             cut_bytes: 0,
             open: Vec::new(),
@@ -55,7 +62,7 @@ pub(super) fn recover(dir: &Path) -> Result<Recovery, JournalError> {
     let mut chain = chain_before(&segment).map_err(io(&path))?;
     let mut next = read::lines(&path).map_err(io(&path))?;
     let (mut line, mut number, mut whole) = (Vec::new(), 0_u64, 0_u64);
-    let mut open = BTreeSet::new();
+    let mut calls = Calls::default();
     let mut torn: Option<SegmentError> = None;
     let mut cut_bytes = 0_u64;
     while next(&mut line).map_err(io(&path))? > 0 {
@@ -84,15 +91,10 @@ pub(super) fn recover(dir: &Path) -> Result<Recovery, JournalError> {
             continue;
         }
         whole += length;
-        match read::kind(&line) {
-            b"call.decision" => open.extend(read::group(&line)),
-            b"call.completion" => {
-                if let Some(group) = read::group(&line) {
-                    open.remove(&group);
-                }
-            }
-            _ => {}
+        if number == 1 {
+            calls.before = read::open_decisions(&line);
         }
+        calls.note(&line);
     }
     if torn.is_some() {
         let file = OpenOptions::new()
@@ -103,14 +105,71 @@ pub(super) fn recover(dir: &Path) -> Result<Recovery, JournalError> {
             .and_then(|()| file.sync_all())
             .map_err(io(&path))?;
     }
-    let open = open
+    let open = calls
+        .with_earlier(segments)
+        .map_err(io(dir))?
         .into_iter()
         .map(|group| String::from_utf8_lossy(&group).into_owned())
         .collect();
     Ok(Recovery {
         path,
+        first: segment.first,
         chain,
         cut_bytes,
         open,
     })
+}
+
+/// Calls without a completion.
+#[derive(Default)]
+struct Calls {
+    /// Their decisions.
+    open: BTreeSet<[u8; 36]>,
+    /// Completions whose decision has not been seen.
+    ended: BTreeSet<[u8; 36]>,
+    /// How many were open where the segment at hand begins.
+    before: u64,
+}
+
+impl Calls {
+    fn note(&mut self, line: &[u8]) {
+        let Some(group) = read::group(line) else {
+            return;
+        };
+        match read::kind(line) {
+            b"call.decision" if !self.ended.remove(&group) => {
+                self.open.insert(group);
+            }
+            b"call.completion" if !self.open.remove(&group) => {
+                self.ended.insert(group);
+            }
+            _ => {}
+        }
+    }
+
+    /// Looks into earlier segments, newest first, as far as some call may still be open there.
+    fn with_earlier(mut self, mut segments: Vec<Segment>) -> io::Result<BTreeSet<[u8; 36]>> {
+        while self.before > u64::try_from(self.ended.len()).unwrap_or(u64::MAX)
+            && let Some(segment) = segments.pop()
+        {
+            // Completions stand after their decisions: those that this segment has end calls of it or before it.
+            let mut earlier = Self::default();
+            let mut next = read::lines(&segment.path)?;
+            let (mut line, mut first) = (Vec::new(), true);
+            while next(&mut line)? > 0 {
+                if std::mem::take(&mut first) {
+                    earlier.before = read::open_decisions(&line);
+                }
+                earlier.note(&line);
+            }
+            for group in earlier.open {
+                if !self.ended.remove(&group) {
+                    self.open.insert(group);
+                }
+            }
+            self.ended.extend(earlier.ended);
+            self.before = earlier.before;
+        }
+        Ok(self.open)
+    }
 }

@@ -48,9 +48,14 @@ pub fn verify(dir: &Path, mut progress: impl FnMut(u64)) -> io::Result<Summary> 
         if position == 0 {
             summary.chain = chain_before(segment)?;
         }
+        // What a sync failed on stands again in the segment after it.
+        let until = segments
+            .get(position + 1)
+            .filter(|_| segment.failed)
+            .map_or(u64::MAX, |next| next.first);
         let mut next = read::lines(&segment.path)?;
         let (mut line, mut number) = (Vec::new(), 0);
-        while next(&mut line)? > 0 {
+        while summary.chain.seq + 1 < until && next(&mut line)? > 0 {
             number += 1;
             if let Err(error) = read::check(&mut summary.chain, &line, number) {
                 summary.broken = Some(Finding {
@@ -68,12 +73,10 @@ pub fn verify(dir: &Path, mut progress: impl FnMut(u64)) -> io::Result<Summary> 
 
 /// The chain as it stood before a segment: its name gives the number, its first record repeats the hash.
 pub(super) fn chain_before(segment: &Segment) -> io::Result<Chain> {
-    const NAME: &[u8] = b",\"prev_hash\":\"";
     let mut line = Vec::new();
     read::lines(&segment.path)?(&mut line)?;
-    let head = memchr::memmem::find(&line, NAME)
-        .and_then(|at| line.get(at + NAME.len()..)?.get(..64))
-        .and_then(Digest::parse)
+    let head = read::member(&line, b",\"prev_hash\":\"")
+        .and_then(|rest| Digest::parse(rest.get(..64)?))
         .unwrap_or(Digest::ZERO);
     Ok(Chain {
         seq: segment.first.saturating_sub(1),

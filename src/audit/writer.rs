@@ -1,152 +1,54 @@
-//! The one thread that writes the journal.
+//! The one thread that writes the journal: numbers, chain, one write and one sync for all that is queued.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::inbox::{Batch, Inbox};
-use super::lifecycle::{self, StartRecord};
+use super::lifecycle::{self, Constants, StartRecord};
 use super::member::EventId;
-use super::outbox::{Outbox, OutboxTask, Shared};
-use super::recovery::{self, Recovery};
-use super::{Chain, EventKind, SegmentError, Settings};
+use super::outbox::Shared;
+use super::retention::Retention;
+use super::segment::{self, Tampering};
+use super::sink::{Rolling, Sink};
+use super::{Chain, EventKind, Settings};
 use crate::clock::Timestamp;
 use crate::telemetry::JournalMetrics;
 
-/// How often a journal that cannot be written is tried again without being asked.
-const RETRY: Duration = Duration::from_secs(1);
+/// How often the disk and the segment are looked at, and a journal that cannot be written is tried again.
+const TICK: Duration = Duration::from_millis(400);
 
-/// The open journal. Dropping it writes what is queued, closes the journal in order and ends the writer thread.
-#[derive(Debug)]
-pub struct Journal {
-    inbox: Arc<Inbox>,
-    deadline: Duration,
-    metrics: Arc<JournalMetrics>,
-    writer: Option<JoinHandle<()>>,
-}
+/// How often the head of the chain is told to the process log: a tail that was cut off shows against it.
+const TELL: Duration = Duration::from_secs(10);
 
-/// The journal cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum JournalError {
-    /// The directory or a segment cannot be read or written.
-    #[error("the journal {path} cannot be used", path = path.display())]
-    Io {
-        /// Which file or directory.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The newest segment cannot be continued.
-    #[error("the journal {path} cannot be continued; run `grantgate audit verify`", path = path.display())]
-    Segment {
-        /// Which segment.
-        path: PathBuf,
-        /// Why.
-        source: SegmentError,
-    },
-}
+/// How long a segment that could not be followed by another goes on.
+const ROLL_AGAIN: Duration = Duration::from_secs(10);
 
-impl Journal {
-    /// Opens or makes the journal, repairs what a crash left, and starts the writer.
-    ///
-    /// # Errors
-    /// If the directory cannot be written or the newest segment cannot be continued.
-    pub fn open(
-        settings: &Settings,
-        start: &StartRecord<'_>,
-        metrics: Arc<JournalMetrics>,
-    ) -> Result<(Self, Recovery), JournalError> {
-        let recovery = recovery::recover(&settings.dir)?;
-        let io = |source| JournalError::Io {
-            path: recovery.path.clone(),
-            source,
-        };
-        let mut file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&recovery.path)
-            .map_err(io)?;
-        let mut lines = Vec::new();
-        let mut chain = recovery.chain;
-        lifecycle::write_start(&mut chain, start, &recovery, &mut lines);
-        let began = Instant::now();
-        file.write_all(&lines)
-            .and_then(|()| file.sync_data())
-            .map_err(io)?;
-        metrics.committed(chain.seq - recovery.chain.seq, began.elapsed());
-        sync_dir(&settings.dir).map_err(|source| JournalError::Io {
-            path: settings.dir.clone(),
-            source,
-        })?;
-        let end = file.seek(SeekFrom::End(0)).map_err(io)?;
-        let inbox = Arc::new(Inbox::default());
-        let writer = Writer {
-            file,
-            end,
-            chain,
-            metrics: Arc::clone(&metrics),
-            gap: None,
-            broken: None,
-            lines: Vec::new(),
-        };
-        let queue = Arc::clone(&inbox);
-        let writer = std::thread::Builder::new()
-            .name("journal".to_owned())
-            .spawn(move || writer.run(&queue))
-            .map_err(io)?;
-        Ok((
-            Self {
-                inbox,
-                deadline: settings.deadline,
-                metrics,
-                writer: Some(writer),
-            },
-            recovery,
-        ))
-    }
+/// How many completions wait in memory for a disk that is full, in bytes.
+const BACKLOG: usize = 1024 * 1024;
 
-    /// Appends a record of the program itself, which nobody waits for.
-    pub fn append(&self, kind: EventKind, write: impl FnOnce(&mut Vec<u8>)) {
-        let mut batch = Batch::default();
-        batch.sync = true;
-        batch.push(kind, write);
-        self.inbox.send(batch);
-    }
-
-    /// A core's side of the journal, and the task that the core has to run for it.
-    pub fn outbox(&self) -> (Outbox, OutboxTask) {
-        Outbox::new(
-            Arc::clone(&self.inbox),
-            self.deadline,
-            Arc::clone(&self.metrics),
-        )
-    }
-}
-
-impl Drop for Journal {
-    fn drop(&mut self) {
-        self.inbox.close();
-        if let Some(writer) = self.writer.take() {
-            // A writer that panicked has said so already; there is nothing left to save.
-            let _ = writer.join();
-        }
-    }
-}
-
-struct Writer {
-    file: File,
-    /// The length of the file up to its last whole record.
-    end: u64,
+/// Numbers records, chains them and keeps them in its sink.
+pub(super) struct Writer {
+    sink: Sink,
     chain: Chain,
+    constants: Constants,
+    rolling: Rolling,
+    retention: Retention,
+    warn_below: u64,
     metrics: Arc<JournalMetrics>,
     /// Records lost since the last write that succeeded.
     gap: Option<Gap>,
-    /// Why the file is not written any more: a sync failed, and what the kernel then holds is unknown.
-    broken: Option<String>,
+    /// Completions that found no room.
+    backlog: Vec<Vec<u8>>,
+    backlog_bytes: usize,
+    /// Decisions without a completion so far.
+    open: u64,
+    /// The last `policy.loaded`, for the heads of segments.
+    policy: Vec<u8>,
     lines: Vec<u8>,
+    looked: Instant,
+    told: (Instant, u64),
+    roll_from: Instant,
+    low: bool,
 }
 
 struct Gap {
@@ -157,9 +59,44 @@ struct Gap {
 }
 
 impl Writer {
-    fn run(mut self, inbox: &Inbox) {
+    pub(super) fn new(
+        sink: Sink,
+        chain: Chain,
+        start: &StartRecord<'_>,
+        settings: &Settings,
+        metrics: Arc<JournalMetrics>,
+    ) -> Self {
+        let now = Instant::now();
+        sink.retain(settings.retention);
+        Self {
+            sink,
+            constants: Constants::of(start),
+            rolling: settings.rolling,
+            retention: settings.retention,
+            warn_below: settings.reserve.saturating_mul(4),
+            metrics,
+            gap: None,
+            backlog: Vec::new(),
+            backlog_bytes: 0,
+            open: 0,
+            policy: Vec::new(),
+            lines: Vec::new(),
+            looked: now,
+            told: (now, chain.seq),
+            roll_from: now,
+            low: false,
+            chain,
+        }
+    }
+
+    /// Writes what is queued until the inbox is closed and empty.
+    pub(super) fn run(mut self, inbox: &Inbox) {
         let mut batches = Vec::new();
-        while inbox.take(self.gap.is_some().then_some(RETRY), &mut batches) {
+        self.look();
+        while inbox.take(TICK, &mut batches) {
+            if batches.is_empty() || self.looked.elapsed() > TICK {
+                self.look();
+            }
             self.write(&mut batches);
             batches.clear();
         }
@@ -189,8 +126,75 @@ impl Writer {
         if dropped > 0 {
             self.lose(dropped, "no room before the journal");
         }
-        let before = self.chain;
+        self.sink.regain_room();
+        self.turn_over();
+        let declares = !self.sink.is_full();
+        let (before, open) = (self.chain, self.open);
         self.lines.clear();
+        self.begin_segment();
+        self.declare();
+        let mut refused = 0;
+        for batch in batches.iter_mut() {
+            batch.refused = self.sink.is_full() && batch.holds(EventKind::CallDecision);
+            for (kind, rest) in batch.records() {
+                if batch.refused && kind == EventKind::CallDecision {
+                    refused += 1;
+                    continue;
+                }
+                self.count(kind, rest);
+                self.chain.append(kind, rest, &mut self.lines);
+            }
+        }
+        if refused > 0 {
+            self.lose(refused, "the disk is full");
+        }
+        if self.lines.is_empty() {
+            acknowledge(batches.iter_mut(), true);
+            return;
+        }
+        let records = self.chain.seq - before.seq;
+        let began = Instant::now();
+        if let Err(cause) = self.sink.append(&self.lines) {
+            (self.chain, self.open) = (before, open);
+            self.give_up(batches, &cause);
+            acknowledge(batches.iter_mut(), false);
+            return;
+        }
+        if declares {
+            self.backlog.clear();
+            self.backlog_bytes = 0;
+        }
+        // Whoever needs no sync does not wait for one.
+        acknowledge(batches.iter_mut().filter(|batch| !batch.sync), true);
+        let next = self.chain.seq + 1;
+        let synced = if batches.iter().any(|batch| batch.sync) || self.gap.is_some() {
+            self.sink.sync(&self.lines, next)
+        } else {
+            self.sink.leave_unsynced(&self.lines, next);
+            Ok(())
+        };
+        acknowledge(
+            batches.iter_mut().filter(|batch| batch.sync),
+            synced.is_ok(),
+        );
+        match synced {
+            Ok(()) => {
+                self.metrics.committed(records, began.elapsed());
+                if declares {
+                    self.gap = None;
+                    self.metrics.writable();
+                }
+            }
+            Err(cause) => self.lose(0, &cause),
+        }
+        self.metrics.head(self.chain.seq);
+    }
+
+    /// What has to be declared before anything else: records that were lost, ends of calls that had to wait.
+    fn declare(&mut self) {
+        if self.sink.is_full() {
+            return;
+        }
         if let Some(gap) = &self.gap {
             let event = EventId::new(Timestamp::now());
             self.chain.append(
@@ -199,57 +203,132 @@ impl Writer {
                 &mut self.lines,
             );
         }
-        for batch in batches.iter() {
-            for (kind, rest) in batch.records() {
-                self.chain.append(kind, rest, &mut self.lines);
-            }
+        for rest in &self.backlog {
+            self.open = self.open.saturating_sub(1);
+            self.chain
+                .append(EventKind::CallCompletion, rest, &mut self.lines);
         }
-        let records = self.chain.seq - before.seq;
-        let began = Instant::now();
-        if let Err(cause) = self.append() {
-            self.chain = before;
-            let lost = batches
-                .iter()
-                .map(|batch| batch.records().len())
-                .sum::<usize>();
-            self.lose(u64::try_from(lost).unwrap_or(u64::MAX), &cause);
-            acknowledge(batches.iter_mut(), false);
-            return;
-        }
-        // Whoever needs no sync does not wait for one.
-        acknowledge(batches.iter_mut().filter(|batch| !batch.sync), true);
-        let mut synced = true;
-        if (batches.iter().any(|batch| batch.sync) || self.gap.is_some())
-            && let Err(error) = self.file.sync_data()
-        {
-            self.broken = Some(format!("a sync failed: {error}"));
-            synced = false;
-        }
-        acknowledge(batches.iter_mut().filter(|batch| batch.sync), synced);
-        if synced {
-            self.gap = None;
-            self.metrics.committed(records, began.elapsed());
-        } else {
-            self.lose(0, "a sync failed");
-        }
-        self.metrics.head(self.chain.seq);
     }
 
-    fn append(&mut self) -> Result<(), String> {
-        if let Some(cause) = &self.broken {
-            return Err(cause.clone());
+    fn count(&mut self, kind: EventKind, rest: &[u8]) {
+        match kind {
+            EventKind::CallDecision => self.open += 1,
+            EventKind::CallCompletion => self.open = self.open.saturating_sub(1),
+            EventKind::PolicyLoaded => rest.clone_into(&mut self.policy),
+            _ => {}
         }
-        if let Err(error) = self.file.write_all(&self.lines) {
-            // Cut back to the last whole record; if even that fails, the next start cuts.
-            if let Err(cut) = self.file.set_len(self.end) {
-                self.broken = Some(format!(
-                    "a write failed: {error}; the torn record could not be cut: {cut}"
-                ));
+    }
+
+    /// The batches could not be written: how calls ended is kept in memory for later, the rest is lost.
+    fn give_up(&mut self, batches: &[Batch], cause: &str) {
+        let mut lost = 0;
+        for batch in batches {
+            for (kind, rest) in batch.records() {
+                let fits = self.backlog_bytes + rest.len() <= BACKLOG;
+                if kind == EventKind::CallCompletion && fits {
+                    self.backlog_bytes += rest.len();
+                    self.backlog.push(rest.to_vec());
+                } else if !(batch.refused && kind == EventKind::CallDecision) {
+                    lost += 1;
+                }
             }
-            return Err(format!("a write failed: {error}"));
         }
-        self.end += u64::try_from(self.lines.len()).unwrap_or(u64::MAX);
-        Ok(())
+        self.lose(lost, cause);
+    }
+
+    /// Closes a segment that is due, or cannot be written any more, and begins the next.
+    fn turn_over(&mut self) {
+        let broken = self.sink.broken().is_some();
+        let due = self.sink.is_due(self.rolling) && self.roll_from <= Instant::now();
+        if self.sink.is_full() || !(broken || due) {
+            return;
+        }
+        if due && !broken {
+            let mut lines = Vec::new();
+            let mut chain = self.chain;
+            let next = segment::name(chain.seq + 2);
+            chain.append(
+                EventKind::AuditCheckpoint,
+                &lifecycle::segment_end(EventId::new(Timestamp::now()), &next),
+                &mut lines,
+            );
+            let kept = self.sink.append(&lines);
+            if kept.is_err() || self.sink.sync(&lines, chain.seq + 1).is_err() {
+                return;
+            }
+            self.chain = chain;
+        }
+        if let Err(error) = self.sink.begin(self.chain.seq + 1) {
+            tracing::warn!(%error, "a new segment of the journal cannot be begun");
+            self.roll_from = Instant::now() + ROLL_AGAIN;
+            return;
+        }
+        self.sink.retain(self.retention);
+    }
+
+    /// The head of a new segment: what its records refer to, and the chain that they go on with.
+    fn begin_segment(&mut self) {
+        if !self.sink.is_new() {
+            return;
+        }
+        let event = EventId::new(Timestamp::now());
+        let head = lifecycle::segment_head(event, &self.constants, self.chain.head, self.open);
+        self.chain
+            .append(EventKind::AuditCheckpoint, &head, &mut self.lines);
+        if !self.policy.is_empty() {
+            // The same event as before, for whoever reads this segment alone.
+            self.chain
+                .append(EventKind::PolicyLoaded, &self.policy, &mut self.lines);
+        }
+    }
+
+    /// Looks after disk and segment, also when nothing is written.
+    fn look(&mut self) {
+        self.looked = Instant::now();
+        if let Some((tampering, left)) = self.sink.tampering() {
+            self.tampered(tampering, left);
+        }
+        if self.sink.is_full() && self.gap.is_none() {
+            self.lose(0, "the disk has less room than the reserve");
+        }
+        if let Some(free) = self.sink.free_bytes() {
+            self.metrics.free(free);
+            let low = free < self.warn_below;
+            if low && !self.low {
+                tracing::warn!(free_mib = free >> 20, "the journal's disk is filling up");
+            }
+            self.low = low;
+        }
+        let (told, seq) = self.told;
+        if told.elapsed() > TELL && seq != self.chain.seq {
+            self.told = (self.looked, self.chain.seq);
+            let hash = self.chain.head.to_string();
+            tracing::info!(seq = self.chain.seq, hash, "the journal's head");
+        }
+    }
+
+    /// Somebody moved, cut or removed the active segment: a new one is begun at once.
+    fn tampered(&mut self, tampering: Tampering, left: u64) {
+        let written = self.chain.seq + 1 - self.sink.first();
+        let (cause, lost) = match tampering {
+            Tampering::Renamed => {
+                tracing::warn!(
+                    "the journal's segment was renamed from outside; a new one is begun"
+                );
+                ("", 0)
+            }
+            Tampering::Deleted => ("the segment was deleted from outside", written),
+            Tampering::Truncated => (
+                "the segment was truncated from outside",
+                written.saturating_sub(left),
+            ),
+        };
+        if lost > 0 {
+            self.lose(lost, cause);
+        }
+        if let Err(error) = self.sink.begin(self.chain.seq + 1) {
+            self.lose(0, &format!("{cause}; a new one cannot be begun: {error}"));
+        }
     }
 
     fn lose(&mut self, lost: u64, cause: &str) {
@@ -257,7 +336,7 @@ impl Writer {
         if self.gap.is_none() {
             tracing::error!(
                 cause,
-                "the journal cannot be written; enforcing gates answer 503 until it can"
+                "the journal cannot be written or has lost records; enforcing gates answer 503 until it can"
             );
         }
         let gap = self.gap.get_or_insert_with(|| Gap {
@@ -272,13 +351,14 @@ impl Writer {
     }
 }
 
+/// Tells every core once what became of its batches.
 fn acknowledge<'b>(batches: impl Iterator<Item = &'b mut Batch>, recorded: bool) {
     let mut last: Option<Arc<Shared>> = None;
     for batch in batches {
         let Some(outbox) = batch.outbox.take() else {
             continue;
         };
-        outbox.done(batch.state.take(), batch.len(), recorded);
+        outbox.done(batch.state.take(), batch.len(), recorded && !batch.refused);
         match &last {
             Some(known) if Arc::ptr_eq(known, &outbox) => {}
             _ => {
@@ -300,8 +380,4 @@ fn stop_batch() -> Batch {
         lifecycle::write_stop(out, EventId::new(Timestamp::now()));
     });
     batch
-}
-
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }

@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::LimitsSection;
 use super::document::{Placed, Section, printable};
 use super::grant::{GrantConfig, grants};
+use super::journal::{GUARANTEES, can_be_best_effort};
 use super::place::{Upstream, leads_to, tls, upstream};
-use super::{GUARANTEES, LimitsSection};
-use crate::audit::Guarantee;
+use crate::audit::{Guarantee, OnAuditFailure};
 use crate::catalogue::{Catalogue, CatalogueText};
 use crate::model::{Holding, Mode, Pattern};
 use crate::policy::{
@@ -66,6 +67,7 @@ pub enum CatalogueSource {
 /// What gates have in common.
 pub(super) struct Common<'l> {
     pub(super) guarantee: Guarantee,
+    pub(super) on_audit_failure: OnAuditFailure,
     pub(super) limits: &'l LimitsSection,
     pub(super) catalogue_dir: Option<PathBuf>,
 }
@@ -126,8 +128,9 @@ pub(super) fn read(section: &Section<'_, '_>, common: &Common<'_>) -> Option<Gat
         .choice("redirects", &redirects, &[])
         .unwrap_or_default();
     let guarantee = section
-        .choice("guarantee", &GUARANTEES, &["best_effort"])
+        .choice("guarantee", &GUARANTEES, &[])
         .unwrap_or(common.guarantee);
+    let on_failure = common.on_audit_failure;
     let hosts = section
         .strings("hosts")
         .into_iter()
@@ -139,6 +142,9 @@ pub(super) fn read(section: &Section<'_, '_>, common: &Common<'_>) -> Option<Gat
         .unzip();
     let grants = grants(section, vendor, catalogue.as_deref());
     let rules = rules(section, catalogue.as_deref());
+    if guarantee == Guarantee::BestEffort {
+        can_be_best_effort(section, mode, &rules, on_failure);
+    }
     if let (Some(vendor), Some(catalogue), Some(assumed)) = (vendor, &catalogue, &assumed) {
         known_scopes(section, vendor, catalogue, assumed);
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Core;
 use super::admit::Admitted;
-use crate::audit::{CompletionRecord, EventId, EventKind, Origin};
+use crate::audit::{CompletionRecord, EventId, EventKind, Origin, Receipt};
 use crate::clock::Timestamp;
 use crate::model::{Decision, Outcome, Reason};
 use crate::snapshot::Route;
@@ -36,7 +36,7 @@ impl Arrival {
 }
 
 /// A call whose decision record is on its way or written. However it ends, dropped included, it leaves exactly one
-/// completion record.
+/// completion record, unless the decision's was lost.
 #[derive(Debug)]
 pub(super) struct Exchange {
     core: Arc<Core>,
@@ -46,6 +46,8 @@ pub(super) struct Exchange {
     pub(super) route: Route,
     /// The answer may lead elsewhere.
     pub(super) leads_away: bool,
+    /// What becomes of the decision's record.
+    pub(super) decision: Option<Receipt>,
     /// Counts while the call has not ended.
     pub(super) admitted: Option<Admitted>,
     arrival: Arrival,
@@ -73,6 +75,7 @@ impl Exchange {
             event,
             route,
             leads_away,
+            decision: None,
             admitted: None,
             arrival,
             sent: None,
@@ -131,6 +134,10 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        // Without its decision a completion says nothing; that it is lost is declared.
+        if self.decision.as_ref().is_some_and(Receipt::is_lost) {
+            return;
+        }
         let given_up = if std::thread::panicking() {
             Outcome::Panic
         } else if self.sent.is_none() {

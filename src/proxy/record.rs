@@ -125,10 +125,9 @@ pub(super) fn decision(
             Asked::Unparsed => OperationKey::Unparsed,
         },
     });
-    (
-        Exchange::new(core, event, arrival, route, call.leads_away),
-        Recording(receipt),
-    )
+    let mut exchange = Exchange::new(core, event, arrival, route, call.leads_away);
+    exchange.decision = Some(receipt.clone());
+    (exchange, Recording(receipt))
 }
 
 impl Recording {

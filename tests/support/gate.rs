@@ -213,6 +213,10 @@ pub fn journal_text(state_dir: &Path) -> String {
     let mut names: Vec<PathBuf> = std::fs::read_dir(state_dir.join("audit"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "ndjson")
+        })
         .collect();
     names.sort();
     names

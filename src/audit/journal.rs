@@ -1,0 +1,118 @@
+//! The journal as the program holds it: opened, appended to, closed in order.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::inbox::{Batch, Inbox};
+use super::lifecycle::{self, StartRecord};
+use super::outbox::{Outbox, OutboxTask};
+use super::recovery::{self, Recovery};
+use super::sink::Sink;
+use super::writer::Writer;
+use super::{EventKind, SegmentError, Settings};
+use crate::telemetry::JournalMetrics;
+
+/// The open journal. Dropping it writes what is queued, closes the journal in order and ends the writer thread.
+#[derive(Debug)]
+pub struct Journal {
+    inbox: Arc<Inbox>,
+    deadline: Duration,
+    metrics: Arc<JournalMetrics>,
+    writer: Option<JoinHandle<()>>,
+}
+
+/// The journal cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The directory or a segment cannot be read or written.
+    #[error("the journal {path} cannot be used", path = path.display())]
+    Io {
+        /// Which file or directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The newest segment cannot be continued.
+    #[error("the journal {path} cannot be continued; run `grantgate audit verify`", path = path.display())]
+    Segment {
+        /// Which segment.
+        path: PathBuf,
+        /// Why.
+        source: SegmentError,
+    },
+}
+
+impl Journal {
+    /// Opens or makes the journal, repairs what a crash left, and starts the writer.
+    ///
+    /// # Errors
+    /// If the directory cannot be written or the newest segment cannot be continued.
+    pub fn open(
+        settings: &Settings,
+        start: &StartRecord<'_>,
+        metrics: Arc<JournalMetrics>,
+    ) -> Result<(Self, Recovery), JournalError> {
+        let recovery = recovery::recover(&settings.dir)?;
+        let io = |source| JournalError::Io {
+            path: recovery.path.clone(),
+            source,
+        };
+        let mut chain = recovery.chain;
+        let (first, next) = (recovery.first, chain.seq + 1);
+        let mut sink = Sink::open(&recovery.path, first, next, settings.reserve).map_err(io)?;
+        let mut lines = Vec::new();
+        lifecycle::write_start(&mut chain, start, &recovery, &mut lines);
+        let began = Instant::now();
+        sink.append(&lines)
+            .and_then(|()| sink.sync(&lines, chain.seq + 1))
+            .map_err(|cause| io(io::Error::other(cause)))?;
+        metrics.committed(chain.seq - recovery.chain.seq, began.elapsed());
+        metrics.head(chain.seq);
+        let inbox = Arc::new(Inbox::default());
+        let writer = Writer::new(sink, chain, start, settings, Arc::clone(&metrics));
+        let queue = Arc::clone(&inbox);
+        let writer = std::thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || writer.run(&queue))
+            .map_err(io)?;
+        Ok((
+            Self {
+                inbox,
+                deadline: settings.deadline,
+                metrics,
+                writer: Some(writer),
+            },
+            recovery,
+        ))
+    }
+
+    /// Appends a record of the program itself, which nobody waits for.
+    pub fn append(&self, kind: EventKind, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut batch = Batch::default();
+        batch.sync = true;
+        batch.push(kind, write);
+        self.inbox.send(batch);
+    }
+
+    /// A core's side of the journal, and the task that the core has to run for it.
+    pub fn outbox(&self) -> (Outbox, OutboxTask) {
+        Outbox::new(
+            Arc::clone(&self.inbox),
+            self.deadline,
+            Arc::clone(&self.metrics),
+        )
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.inbox.close();
+        if let Some(writer) = self.writer.take() {
+            // A writer that panicked has said so already; there is nothing left to save.
+            let _ = writer.join();
+        }
+    }
+}

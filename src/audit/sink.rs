@@ -1,0 +1,208 @@
+//! One directory that the journal is kept in: its active segment, and what is done when that fails.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::reserve::{Reserve, free_bytes};
+use super::retention::Retention;
+use super::segment::{ActiveSegment, Tampering, WriteError};
+
+/// The most bytes without a sync that are kept in memory, to be written again if the sync fails.
+const UNSYNCED: usize = 8 * 1024 * 1024;
+
+/// When a segment is closed and the next one begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rolling {
+    /// At this size, in bytes.
+    pub bytes: u64,
+    /// At this age.
+    pub age: Duration,
+}
+
+/// A directory and its active segment.
+#[derive(Debug)]
+pub(super) struct Sink {
+    dir: PathBuf,
+    segment: ActiveSegment,
+    reserve: Reserve,
+    /// Written since the last sync, and the number of the first record in it.
+    unsynced: Vec<u8>,
+    unsynced_first: u64,
+    /// Why the active segment is not written any more.
+    broken: Option<String>,
+    full: bool,
+}
+
+impl Sink {
+    /// Goes on with a segment, which is made if it is not there.
+    pub(super) fn open(path: &Path, first: u64, next: u64, reserve: u64) -> io::Result<Self> {
+        let dir = path.parent().unwrap_or(Path::new(".")).to_owned();
+        let mut sink = Self {
+            segment: ActiveSegment::open(path, first)?,
+            reserve: Reserve::new(&dir, reserve),
+            dir,
+            unsynced: Vec::new(),
+            unsynced_first: next,
+            broken: None,
+            full: false,
+        };
+        super::segment::sync_dir(&sink.dir)?;
+        if !sink.reserve.take() {
+            sink.full = true;
+        }
+        Ok(sink)
+    }
+
+    /// The number of the active segment's first record.
+    pub(super) const fn first(&self) -> u64 {
+        self.segment.first
+    }
+
+    /// True while there is no room but the reserve, which is for how calls end.
+    pub(super) const fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// True if nothing has been written to the active segment.
+    pub(super) const fn is_new(&self) -> bool {
+        self.segment.end == 0
+    }
+
+    /// True if the active segment is to be closed for its size or age.
+    pub(super) fn is_due(&self, rolling: Rolling) -> bool {
+        !self.is_new() && (self.segment.end >= rolling.bytes || self.segment.age() >= rolling.age)
+    }
+
+    /// Why the active segment cannot be written any more.
+    pub(super) fn broken(&self) -> Option<&str> {
+        self.broken.as_deref()
+    }
+
+    /// Appends whole records, or nothing.
+    pub(super) fn append(&mut self, lines: &[u8]) -> Result<(), String> {
+        if let Some(cause) = &self.broken {
+            return Err(cause.clone());
+        }
+        match self.segment.append(lines) {
+            Ok(()) => Ok(()),
+            Err(WriteError::Full(error)) => {
+                self.full = true;
+                self.reserve.give();
+                // What is left of the reserve may do for these.
+                self.segment
+                    .append(lines)
+                    .map_err(|_| format!("the disk is full: {error}"))
+            }
+            Err(WriteError::Failed(error) | WriteError::Torn(error)) => {
+                let cause = format!("a write failed: {error}");
+                self.broken = Some(cause.clone());
+                Err(cause)
+            }
+        }
+    }
+
+    /// Makes what was appended survive the loss of power. After a sync that failed nobody knows what the kernel holds: the
+    /// segment is put aside and what was not known to be kept is written again, to a new one.
+    pub(super) fn sync(&mut self, lines: &[u8], next: u64) -> Result<(), String> {
+        let Err(error) = self.segment.sync() else {
+            self.unsynced.clear();
+            self.unsynced_first = next;
+            return Ok(());
+        };
+        tracing::error!(%error, "a sync of the journal failed: the segment is put aside, and a new one begun");
+        self.unsynced.extend_from_slice(lines);
+        let rescued = self.rescue();
+        let cause = format!("a sync failed: {error}");
+        if let Err(second) = rescued {
+            self.broken = Some(format!("{cause}; so did a new segment: {second}"));
+            return Err(cause);
+        }
+        self.unsynced.clear();
+        self.unsynced_first = next;
+        Ok(())
+    }
+
+    fn rescue(&mut self) -> io::Result<()> {
+        self.segment.put_aside()?;
+        let mut segment = ActiveSegment::create(&self.dir, self.unsynced_first)?;
+        segment
+            .append(&self.unsynced)
+            .map_err(WriteError::into_io)?;
+        segment.sync()?;
+        self.segment = segment;
+        Ok(())
+    }
+
+    /// Keeps in mind what was appended and is not synced.
+    pub(super) fn leave_unsynced(&mut self, lines: &[u8], next: u64) {
+        if self.unsynced.len() + lines.len() > UNSYNCED {
+            // Whoever wrote these was told that they may be lost with the machine.
+            self.unsynced.clear();
+            self.unsynced_first = next;
+        } else {
+            self.unsynced.extend_from_slice(lines);
+        }
+    }
+
+    /// Begins a new segment; the directory is made anew if it is gone.
+    pub(super) fn begin(&mut self, first: u64) -> io::Result<()> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.dir)?;
+        self.segment = ActiveSegment::create(&self.dir, first)?;
+        self.unsynced.clear();
+        self.unsynced_first = first;
+        self.broken = None;
+        Ok(())
+    }
+
+    /// What was done to the active segment from outside.
+    pub(super) fn tampering(&self) -> Option<(Tampering, u64)> {
+        let tampering = self.segment.tampering()?;
+        let left = match tampering {
+            Tampering::Truncated => self.segment.lines_left(),
+            Tampering::Deleted | Tampering::Renamed => 0,
+        };
+        Some((tampering, left))
+    }
+
+    /// Takes the reserve up again once there is room for it and something more.
+    pub(super) fn regain_room(&mut self) {
+        if !self.full {
+            return;
+        }
+        let room = free_bytes(&self.dir).unwrap_or_default();
+        let wanted = self.reserve.bytes();
+        if wanted == 0 || (room > wanted + wanted / 8 && self.reserve.take()) {
+            self.full = false;
+            // What could not be written may be possible now.
+            self.broken = None;
+        }
+    }
+
+    /// Removes segments that are past their time.
+    pub(super) fn retain(&self, retention: Retention) {
+        for name in retention.apply(&self.dir, self.segment.first) {
+            tracing::info!(
+                name,
+                "a segment of the journal is past its time and removed"
+            );
+        }
+    }
+
+    /// Bytes left on the disk.
+    pub(super) fn free_bytes(&self) -> Option<u64> {
+        free_bytes(&self.dir)
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        // The next start takes it up again; nobody else is kept from the room meanwhile.
+        self.reserve.give();
+    }
+}

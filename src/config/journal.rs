@@ -1,0 +1,88 @@
+//! `[audit]`: how the journal is kept.
+
+use std::time::Duration;
+
+use super::document::Section;
+use crate::audit::{self, Guarantee, OnAuditFailure, Retention, Rolling};
+use crate::model::Mode;
+use crate::policy::{Effect, Rule};
+use crate::store;
+
+/// The words of `guarantee`.
+pub(super) const GUARANTEES: [(&str, Guarantee); 3] = [
+    ("strict", Guarantee::Strict),
+    ("durable", Guarantee::Durable),
+    ("best_effort", Guarantee::BestEffort),
+];
+
+/// Reads `[audit]`.
+pub(super) fn journal(
+    section: Option<&Section<'_, '_>>,
+    state: &store::Settings,
+) -> (audit::Settings, Guarantee) {
+    let number = |key, default, least, most| {
+        section.map_or(default, |section| {
+            section.integer(key, default, least, most)
+        })
+    };
+    // 0 is for ever.
+    let bound = |key, most| Some(number(key, 0, 0, most)).filter(|bound| *bound > 0);
+    let mut settings = audit::Settings {
+        dir: store::audit_dir(&state.dir),
+        deadline: Duration::from_millis(number("deadline_ms", DEADLINE_MS, 10, 60_000)),
+        on_failure: OnAuditFailure::Forward,
+        reserve: number("reserve_mib", 32, 0, 65_536) << 20,
+        rolling: Rolling {
+            bytes: number("segment_mib", 256, 1, 65_536) << 20,
+            age: Duration::from_secs(number("segment_hours", 24, 1, 8760) * 3600),
+        },
+        retention: Retention {
+            age: bound("keep_days", 36_500).map(|days| Duration::from_secs(days * 86_400)),
+            bytes: bound("keep_mib", 1 << 30).map(|mib| mib << 20),
+        },
+    };
+    let Some(section) = section else {
+        return (settings, Guarantee::Strict);
+    };
+    let guarantee = section
+        .choice("guarantee", &GUARANTEES, &[])
+        .unwrap_or_default();
+    let on_failure = [
+        ("forward", OnAuditFailure::Forward),
+        ("block", OnAuditFailure::Block),
+    ];
+    settings.on_failure = section
+        .choice("on_audit_failure", &on_failure, &[])
+        .unwrap_or_default();
+    section.finish(&[]);
+    (settings, guarantee)
+}
+
+/// Long enough for a slow disk, short enough that a hung one is noticed.
+const DEADLINE_MS: u64 = 2000;
+
+/// `best_effort` never waits for the journal: nothing that is refused can rest on it.
+pub(super) fn can_be_best_effort(
+    section: &Section<'_, '_>,
+    mode: Mode,
+    rules: &[Rule],
+    on_failure: OnAuditFailure,
+) {
+    let enforces = |rule: &Rule| matches!(rule.effect, Effect::Mode(Mode::Enforce));
+    let span = section.value("guarantee").map(|(_, span)| span);
+    let problem = |message: &str, hint: &str| match &span {
+        Some(span) => section.problem_at(span, message, hint),
+        None => section.problem(message, hint),
+    };
+    if mode == Mode::Enforce || rules.iter().any(enforces) {
+        problem(
+            "`best_effort` does not wait for the journal, and this gate enforces",
+            "use `strict` or `durable`, or `mode = \"report\"`",
+        );
+    } else if on_failure == OnAuditFailure::Block {
+        problem(
+            "`best_effort` does not wait for the journal, and `on_audit_failure = \"block\"` asks to",
+            "use `strict` or `durable`, or `on_audit_failure = \"forward\"`",
+        );
+    }
+}
