@@ -172,9 +172,9 @@ fn admin(section: Option<&Section<'_, '_>>) -> Option<AdminConfig> {
     };
     let tls = section
         .and_then(|section| section.table("tls"))
-        .map(|section| place::tls(&section));
+        .map(|section| place::tls(&section, false));
     if let Some(section) = section {
-        section.finish(&["client_ca"]);
+        section.finish(&[]);
     }
     Some(AdminConfig {
         listen: listen?,

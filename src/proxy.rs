@@ -8,6 +8,7 @@ mod exchange;
 mod forward;
 pub mod framing;
 mod held;
+mod http2;
 mod identify;
 mod linger;
 mod observe;
@@ -27,7 +28,7 @@ use hyper::body::Incoming;
 pub use answer::AnswerBody;
 pub use body::{BodyError, CallBody};
 pub use held::Budget;
-pub use serve::{Connection, serve};
+pub use serve::{Connection, Protocol, serve};
 
 use crate::audit::Outbox;
 use crate::model::Reason;

@@ -1,5 +1,7 @@
 //! TLS, by rustls with the aws-lc-rs provider. No other module names rustls.
 
+mod identity;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,19 +11,27 @@ use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-/// Certificate and key of a listener.
+pub use identity::ClientIdentity;
+
+/// Certificate and key of a listener, and whom it lets in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerSettings {
     /// The certificate chain, PEM.
     pub cert: PathBuf,
     /// Its private key, PEM.
     pub key: PathBuf,
+    /// The CA whose certificates apps must show, PEM; `None` if they need none.
+    pub client_ca: Option<PathBuf>,
+    /// Offers HTTP/2 beside HTTP/1.1.
+    pub http2: bool,
 }
 
 /// A certificate, key or CA file cannot be used.
@@ -53,6 +63,9 @@ pub enum TlsError {
     },
 }
 
+/// HTTP/2 in ALPN (RFC 9113 section 3.2).
+const HTTP2: &[u8] = b"h2";
+
 /// Accepts TLS from apps. Clones share their certificate.
 #[derive(Clone)]
 pub struct Acceptor(Arc<ArcSwap<rustls::ServerConfig>>);
@@ -77,13 +90,18 @@ impl Acceptor {
             path: settings.cert.clone(),
             source,
         };
-        let mut config = rustls::ServerConfig::builder_with_provider(provider())
+        let builder = rustls::ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
-            .map_err(refused)?
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
             .map_err(refused)?;
+        let builder = match &settings.client_ca {
+            None => builder.with_no_client_auth(),
+            Some(path) => builder.with_client_cert_verifier(verifier(path)?),
+        };
+        let mut config = builder.with_single_cert(chain, key).map_err(refused)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        if settings.http2 {
+            config.alpn_protocols.insert(0, HTTP2.to_vec());
+        }
         Ok(Self(Arc::new(ArcSwap::from_pointee(config))))
     }
 
@@ -171,6 +189,27 @@ pub enum Stream {
     Client(Box<tokio_rustls::client::TlsStream<TcpStream>>),
 }
 
+impl Stream {
+    /// True if both sides have agreed on HTTP/2.
+    pub fn speaks_http2(&self) -> bool {
+        match self {
+            Self::Server(stream) => stream.get_ref().1.alpn_protocol() == Some(HTTP2),
+            Self::Plain(_) | Self::Client(_) => false,
+        }
+    }
+
+    /// Who the peer is by the certificate that it has shown; `None` without one.
+    pub fn client(&self) -> Option<ClientIdentity> {
+        match self {
+            Self::Server(stream) => {
+                let shown = stream.get_ref().1.peer_certificates()?;
+                ClientIdentity::of(shown.first()?)
+            }
+            Self::Plain(_) | Self::Client(_) => None,
+        }
+    }
+}
+
 macro_rules! each {
     ($stream:expr, $inner:ident => $call:expr) => {
         match $stream.get_mut() {
@@ -236,6 +275,23 @@ impl AsyncWrite for Stream {
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
+}
+
+/// Demands a certificate of this CA.
+fn verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|source| TlsError::Refused {
+            path: path.to_owned(),
+            source,
+        })?;
+    }
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .map_err(|error| TlsError::Refused {
+            path: path.to_owned(),
+            source: rustls::Error::General(error.to_string()),
+        })
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -15,7 +15,7 @@ use super::assemble::Assembled;
 use super::listen::{Accepted, Counted, GateListeners, Spread};
 use super::{MOMENT, Stop};
 use crate::audit::{Journal, OutboxTask};
-use crate::proxy::{self, Connection, Core, Pools};
+use crate::proxy::{self, Connection, Core, Pools, Protocol};
 use crate::telemetry::{Metrics, OpenConnection};
 use crate::upstream::Pool;
 
@@ -282,12 +282,13 @@ impl Place {
             let connection = Connection {
                 gate,
                 peer: peer.to_string(),
+                client: None,
             };
             let stop = async move {
                 let _ = stopping.wait_for(|stop| *stop >= Stop::Drain).await;
             };
             match tls {
-                None => proxy::serve(core, connection, stream, stop).await,
+                None => proxy::serve(core, connection, Protocol::Http1, stream, stop).await,
                 Some(tls) => {
                     let patience = core.snapshots.load().limits.head_timeout;
                     tokio::pin!(stop);
@@ -297,7 +298,19 @@ impl Place {
                         () = &mut stop => return,
                     };
                     match accepted {
-                        Ok(Ok(stream)) => proxy::serve(core, connection, stream, stop).await,
+                        Ok(Ok(stream)) => {
+                            let protocol = if stream.speaks_http2() {
+                                Protocol::Http2
+                            } else {
+                                Protocol::Http1
+                            };
+                            let client = stream.client();
+                            let connection = Connection {
+                                client,
+                                ..connection
+                            };
+                            proxy::serve(core, connection, protocol, stream, stop).await;
+                        }
                         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
                         Err(_) => tracing::debug!("a TLS handshake took too long"),
                     }

@@ -84,6 +84,8 @@ pub struct CallFacts<'r> {
     pub gate: &'r GateText,
     /// The app's address.
     pub source: &'r str,
+    /// Who the app is by its certificate, and how that is told.
+    pub client: Option<(&'r str, &'static str)>,
     /// The vendor's name.
     pub vendor: &'static str,
     /// The request itself.
@@ -151,6 +153,10 @@ impl DecisionRecord<'_> {
         event(out, self.facts.event, self.facts.time);
         out.extend_from_slice(&self.facts.gate.0);
         word(out, "source", self.facts.source);
+        if let Some((id, source)) = self.facts.client {
+            member(out, "app_id", id);
+            word(out, "app_id_source", source);
+        }
         match self.rendered {
             Some(rendered) => out.extend_from_slice(&rendered.name),
             None => asked(

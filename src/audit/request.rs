@@ -15,7 +15,7 @@ const QUERY_KEYS: usize = 32;
 pub struct RequestFacts<'r> {
     /// The verb.
     pub verb: &'r str,
-    /// `1.1` or `1.0`.
+    /// `2`, `1.1` or `1.0`.
     pub version: &'static str,
     /// The path, with every secret replaced.
     pub path: &'r str,

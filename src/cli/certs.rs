@@ -7,15 +7,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, SanType,
 };
 
 use super::OK;
 use super::output::say;
 
+/// The name in the app's certificate.
+const APP: &str = "spiffe://grantgate.development/app";
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Where to write ca.pem, ca.key, gate.pem and gate.key
+    /// Where to write ca.pem, gate.pem and app.pem with their keys
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// One more host name or address for the gate's certificate, beside localhost, 127.0.0.1 and `::1`
@@ -49,15 +53,31 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     )?;
     write(&arguments.out.join("gate.pem"), &certificate.pem(), 0o644)?;
     write(&arguments.out.join("gate.key"), &key.serialize_pem(), 0o600)?;
+    let mut app = CertificateParams::default();
+    app.distinguished_name
+        .push(DnType::CommonName, "Grantgate development app");
+    app.subject_alt_names = vec![SanType::URI(APP.try_into()?)];
+    app.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let app_key = KeyPair::generate()?;
+    let app = app.signed_by(&app_key, &ca)?;
+    write(&arguments.out.join("app.pem"), &app.pem(), 0o644)?;
+    write(
+        &arguments.out.join("app.key"),
+        &app_key.serialize_pem(),
+        0o600,
+    )?;
     let out = arguments.out.display();
     say(&format!(
-        "wrote {out}/ca.pem, ca.key, gate.pem and gate.key: for development only"
+        "wrote {out}/ca.pem, gate.pem and app.pem with their keys: for development only"
     ));
     say(&format!(
         "gate: tls = {{ cert = \"{out}/gate.pem\", key = \"{out}/gate.key\" }}"
     ));
     say(&format!(
         "apps: trust {out}/ca.pem, for example REQUESTS_CA_BUNDLE or NODE_EXTRA_CA_CERTS"
+    ));
+    say(&format!(
+        "apps known by certificate: client_ca = \"{out}/ca.pem\" in the gate's tls, {out}/app.pem and app.key in the app"
     ));
     Ok(OK)
 }

@@ -113,6 +113,8 @@ fn acceptor(text: &str) -> anyhow::Result<Acceptor> {
     Acceptor::new(&ServerSettings {
         cert: cert.into(),
         key: key.into(),
+        client_ca: None,
+        http2: false,
     })
     .context("cannot use --tls")
 }

@@ -108,7 +108,7 @@ pub(super) fn read(section: &Section<'_, '_>, common: &Common<'_>) -> Option<Gat
     }
     let vendor = section.choice("vendor", &vendors, &[]);
     let listen = section.address("listen", None);
-    let tls = section.table("tls").map(|table| tls(&table));
+    let tls = section.table("tls").map(|table| tls(&table, true));
     let places = upstream(section, vendor, common.limits);
     let mode = section.choice("mode", &MODES, &[]).unwrap_or_default();
     let (unknown_token, assumed) = unknown_token(section);

@@ -19,16 +19,19 @@ pub struct Upstream {
 }
 
 /// Reads certificate and key of a listener.
-pub(super) fn tls(section: &Section<'_, '_>) -> Option<tls::Acceptor> {
+pub(super) fn tls(section: &Section<'_, '_>, http2: bool) -> Option<tls::Acceptor> {
     let cert = section.required("cert", "certs/dev/gate.pem");
     let key = section.required("key", "certs/dev/gate.key");
-    section.finish(&["client_ca"]);
-    for file in [&cert, &key].into_iter().flatten() {
+    let client_ca = section.string("client_ca");
+    section.finish(&[]);
+    for file in [&cert, &key, &client_ca].into_iter().flatten() {
         section.document.depends_on(file.value);
     }
     let settings = tls::ServerSettings {
         cert: cert?.value.into(),
         key: key?.value.into(),
+        client_ca: client_ca.map(|ca| ca.value.into()),
+        http2,
     };
     tls::Acceptor::new(&settings)
         .map_err(|error| {

@@ -74,13 +74,17 @@ pub(super) fn decision(
             time: arrival.time,
             gate: gate.text(),
             source: &connection.peer,
+            client: connection
+                .client
+                .as_ref()
+                .map(|client| (client.id.as_str(), client.source)),
             vendor: gate.vendor.name(),
             request: RequestFacts {
                 verb: known_verb(&head.method),
-                version: if head.version == Version::HTTP_10 {
-                    "1.0"
-                } else {
-                    "1.1"
+                version: match head.version {
+                    Version::HTTP_10 => "1.0",
+                    Version::HTTP_2 => "2",
+                    _ => "1.1",
                 },
                 path: &path,
                 query,

@@ -1,4 +1,4 @@
-//! Connections from apps: HTTP/1.1, one task each.
+//! Connections from apps, one task each.
 
 use std::future::Future;
 use std::pin::pin;
@@ -10,7 +10,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::exchange::Arrival;
-use super::{Core, handle, respond};
+use super::{Core, handle, http2, respond};
+use crate::snapshot::Limits;
+use crate::tls::ClientIdentity;
 
 /// One connection from an app.
 #[derive(Debug)]
@@ -19,20 +21,64 @@ pub struct Connection {
     pub gate: u16,
     /// The app's address and port.
     pub peer: String,
+    /// Who the app is by its certificate.
+    pub client: Option<ClientIdentity>,
 }
 
-/// Serves a connection until it ends, or until `stop` is ready and the call under way has its answer.
+/// What is spoken on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1, and 1.0.
+    Http1,
+    /// HTTP/2, as agreed in the TLS handshake.
+    Http2,
+}
+
+/// Serves a connection until it ends, or until `stop` is ready and the calls under way have their answers.
 pub async fn serve<S>(
     core: Arc<Core>,
     connection: Connection,
+    protocol: Protocol,
     stream: S,
     stop: impl Future<Output = ()>,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let connection = Arc::new(connection);
     let limits = core.snapshots.load().limits.clone();
-    let (for_calls, for_service) = (Arc::clone(&core), Arc::clone(&connection));
+    let refused = match protocol {
+        Protocol::Http1 => {
+            let ended = http1(&core, &connection, &limits, stream, stop).await;
+            ended
+                .is_err_and(|error| error.is_parse())
+                .then_some("the request is not HTTP/1.1 that can be read")
+        }
+        Protocol::Http2 => {
+            let ended = http2::serve(&core, &connection, &limits, stream, stop).await;
+            ended
+                .is_err_and(|error| !is_gone(&error))
+                .then_some("the connection is not HTTP/2 that can be read, or a flood")
+        }
+    };
+    if let Some(detail) = refused
+        && let Some(gate) = core.snapshots.load().gate(connection.gate)
+    {
+        // The parser has refused the request before it became a call.
+        respond::reject(&core, gate, &connection, Arrival::now(), detail);
+    }
+}
+
+async fn http1<S>(
+    core: &Arc<Core>,
+    connection: &Arc<Connection>,
+    limits: &Limits,
+    stream: S,
+    stop: impl Future<Output = ()>,
+) -> Result<(), hyper::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (for_calls, for_service) = (Arc::clone(core), Arc::clone(connection));
     // The future of a call is handed on as it is: a wrapper would copy it once more.
     let service = service_fn(move |request| {
         handle(Arc::clone(&for_calls), Arc::clone(&for_service), request)
@@ -45,24 +91,23 @@ pub async fn serve<S>(
         .writev(false)
         .serve_connection(TokioIo::new(stream), service);
     let mut served = pin!(served);
-    let ended = tokio::select! {
+    tokio::select! {
         ended = served.as_mut() => ended,
         () = stop => {
             served.as_mut().graceful_shutdown();
             served.await
         }
-    };
-    if let Err(error) = ended
-        && error.is_parse()
-        && let Some(gate) = core.snapshots.load().gate(connection.gate)
-    {
-        // The parser has refused the request before it became a call.
-        respond::reject(
-            &core,
-            gate,
-            &connection,
-            Arrival::now(),
-            "the request is not HTTP/1.1 that can be read",
-        );
     }
+}
+
+/// True if the peer went away: that is no fault of what it sent.
+fn is_gone(error: &hyper::Error) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(at) = cause {
+        if at.is::<std::io::Error>() {
+            return true;
+        }
+        cause = at.source();
+    }
+    error.is_timeout() || error.is_canceled()
 }

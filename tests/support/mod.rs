@@ -9,6 +9,7 @@
 pub mod emulator;
 pub mod gate;
 pub mod portal;
+pub mod tls;
 pub mod wire;
 
 #[allow(unused_imports)]
@@ -19,3 +20,10 @@ pub use gate::Gate;
 pub use portal::{Portal, Received};
 #[allow(unused_imports)]
 pub use wire::{Answer, Client, exchange, post};
+
+/// The memory that a process has of its own, in KiB.
+pub fn resident_kib(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = text.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
