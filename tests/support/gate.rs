@@ -18,7 +18,11 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_grantgate");
 pub struct Gate {
     pub address: String,
     pub admin: String,
+    /// Every gate's address, by name.
+    pub addresses: HashMap<String, String>,
     child: Child,
+    /// The gate's own process, which is not the child where it runs under something.
+    process: Pid,
     log: Arc<Mutex<String>>,
     reader: Option<JoinHandle<()>>,
     dir: Arc<TempDir>,
@@ -33,6 +37,8 @@ pub struct Setup {
     pub gate: String,
     pub after: String,
     pub env: HashMap<String, String>,
+    /// The program to run the gate under, with its arguments, such as `strace`.
+    pub under: Vec<String>,
 }
 
 impl Setup {
@@ -104,7 +110,15 @@ impl Gate {
         let ready = dir.path().join("ready");
         std::fs::write(&config, setup.text(dir.path())).unwrap();
         let _ = std::fs::remove_file(&ready);
-        let mut child = Command::new(PROGRAM)
+        let mut command = match setup.under.split_first() {
+            None => Command::new(PROGRAM),
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(PROGRAM);
+                command
+            }
+        };
+        let mut child = command
             .args(["serve", "--config"])
             .arg(&config)
             .arg("--ready-file")
@@ -138,6 +152,8 @@ impl Gate {
         Self {
             address: ready["gates"]["portal"].as_str().unwrap().to_owned(),
             admin: ready["admin"].as_str().unwrap().to_owned(),
+            addresses: serde_json::from_value(ready["gates"].clone()).unwrap(),
+            process: Pid::from_raw(i32::try_from(ready["pid"].as_u64().unwrap()).unwrap()).unwrap(),
             child,
             log,
             reader: Some(reader),
@@ -150,7 +166,7 @@ impl Gate {
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        u32::try_from(self.process.as_raw_nonzero().get()).unwrap()
     }
 
     /// The process log so far.
@@ -159,7 +175,7 @@ impl Gate {
     }
 
     pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        kill_process(self.process, signal).unwrap();
     }
 
     pub fn wait(&mut self) -> ExitStatus {
@@ -177,7 +193,7 @@ impl Gate {
     }
 
     pub fn kill(&mut self) {
-        self.child.kill().unwrap();
+        let _ = kill_process(self.process, Signal::KILL);
         self.wait();
     }
 
@@ -203,6 +219,11 @@ impl Gate {
 
 impl Drop for Gate {
     fn drop(&mut self) {
+        let _ = self.child.try_wait().map(|ended| {
+            if ended.is_none() {
+                let _ = kill_process(self.process, Signal::KILL);
+            }
+        });
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

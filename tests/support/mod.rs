@@ -8,6 +8,7 @@
 
 pub mod emulator;
 pub mod gate;
+pub mod load;
 pub mod portal;
 pub mod tls;
 pub mod wire;

@@ -36,6 +36,16 @@ impl Client {
         Self(BufReader::new(stream))
     }
 
+    /// As [`Client::connect`]; `None` if nobody listens.
+    pub fn try_connect(address: &str) -> Option<Self> {
+        let stream = TcpStream::connect(address).ok()?;
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .ok()?;
+        stream.set_nodelay(true).ok()?;
+        Some(Self(BufReader::new(stream)))
+    }
+
     pub fn send(&mut self, bytes: &[u8]) -> &mut Self {
         // The gate may have closed already; what it answered is still to be read.
         let _ = self.0.get_mut().write_all(bytes);

@@ -1,0 +1,22 @@
+//! Fault experiments: each brings one kind of trouble over a running gate, prints its figures, and says what must hold.
+//!
+//! The short ones run with all tests. The long ones, one after the other and with their figures:
+//! `cargo test --release --test faults -- --ignored --nocapture --test-threads 1`. What each is, and where the others
+//! of the list live: `tests/faults/README.md`.
+
+mod support;
+
+#[path = "faults/clients.rs"]
+mod clients;
+#[path = "faults/disk.rs"]
+mod disk;
+#[path = "faults/files.rs"]
+mod files;
+#[path = "faults/operators.rs"]
+mod operators;
+#[path = "faults/rig.rs"]
+mod rig;
+#[path = "faults/soak.rs"]
+mod soak;
+#[path = "faults/upstream.rs"]
+mod upstream;

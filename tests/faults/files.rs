@@ -1,0 +1,186 @@
+//! What is done to the journal's files from outside, and by time and size: F08.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::rig::{is_ready, nothing_unrecorded, report, setup, until, verify};
+use crate::support::gate::{journal_text, records};
+use crate::support::load::{Load, Plan};
+use crate::support::{Gate, Portal};
+
+fn segments(gate: &Gate) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = fs::read_dir(gate.state_dir().join("audit"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "ndjson"))
+        .collect();
+    found.sort();
+    found
+}
+
+/// F08: a segment that is moved, cut or removed while calls go on is followed by a new one within a second, and what was
+/// lost is declared with its number.
+#[test]
+fn f08_segments_moved_cut_and_removed_from_outside() {
+    for (what, harm) in [
+        (
+            "renamed",
+            (|path: &PathBuf| fs::rename(path, path.with_extension("old")).unwrap())
+                as fn(&PathBuf),
+        ),
+        ("truncated", |path| {
+            fs::File::options()
+                .write(true)
+                .open(path)
+                .unwrap()
+                .set_len(0)
+                .unwrap()
+        }),
+        ("deleted", |path| fs::remove_file(path).unwrap()),
+    ] {
+        let portal = Portal::start();
+        let mut gate = setup(&portal).start();
+        let load = Load::start(&Plan::of(&gate.address));
+        load.more(200);
+        // Once: what is cut next time might be the declaration of the last.
+        let active = segments(&gate).pop().unwrap();
+        harm(&active);
+        let noticed = until(what, Duration::from_secs(2), || {
+            segments(&gate).last().is_some_and(|last| *last > active)
+        });
+        load.more(100);
+        let told = load.stop();
+        until("green", Duration::from_secs(2), || is_ready(&gate));
+        gate.stop();
+        assert!(noticed < Duration::from_secs(1), "{what}: {noticed:?}");
+        let gaps: u64 = records(&gate.state_dir())
+            .iter()
+            .filter(|record| record["event_kind"] == "audit.gap")
+            .map(|record| record["lost"].as_u64().unwrap())
+            .sum();
+        let left = u64::try_from(journal_text(&gate.state_dir()).lines().count()).unwrap();
+        let last = records(&gate.state_dir()).last().unwrap()["seq"]
+            .as_u64()
+            .unwrap();
+        if what == "renamed" {
+            assert_eq!(gaps, 0, "what lies elsewhere is not lost");
+        } else {
+            // Each new segment begins with what its records refer to; those lines were never lost.
+            assert_eq!(
+                left + gaps,
+                last,
+                "{what}: every number is there or declared"
+            );
+        }
+        report(
+            "F08",
+            &format!(
+                "{what}: noticed after {noticed:?}, {gaps} declared lost, {} answers",
+                told.answers()
+            ),
+        );
+    }
+}
+
+/// Segments are closed by size, old ones go by total size, and no record is lost at a roll.
+#[test]
+fn segments_roll_by_size_and_the_oldest_go() {
+    let portal = Portal::start();
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let setup = setup(&portal).section("[audit]\nsegment_mib = 1\nguarantee = \"durable\"");
+    let mut gate = Gate::start_in(&dir, &setup);
+    let load = Load::start(&Plan::of(&gate.address));
+    until("three segments", Duration::from_secs(60), || {
+        segments(&gate).len() >= 3
+    });
+    load.stop();
+    gate.stop();
+    let (code, said) = verify(&gate.state_dir());
+    assert_eq!(code, 0, "{said}");
+    let forwarded = nothing_unrecorded(&portal, &gate.state_dir());
+    let all = gate.records();
+    let mut numbers = all.iter().map(|record| record["seq"].as_u64().unwrap());
+    assert!(
+        numbers.by_ref().eq(1..=u64::try_from(all.len()).unwrap()),
+        "no number is missing"
+    );
+    let ends: Vec<_> = all
+        .iter()
+        .filter(|record| record["next_segment"].is_string())
+        .collect();
+    for end in &ends {
+        assert!(
+            gate.state_dir()
+                .join("audit")
+                .join(end["next_segment"].as_str().unwrap())
+                .exists()
+        );
+    }
+    let heads = all.iter().filter(|record| {
+        record["event_kind"] == "audit.checkpoint" && record["prev_hash"].is_string()
+    });
+    assert_eq!(heads.count(), ends.len());
+    report(
+        "roll",
+        &format!(
+            "{} segments, {} records, {forwarded} forwarded calls, all recorded",
+            segments(&gate).len(),
+            all.len()
+        ),
+    );
+    // The oldest go at the next start, and what is left still holds.
+    let before = segments(&gate).len();
+    let setup = setup.section("keep_mib = 2");
+    let mut gate = Gate::start_in(&dir, &setup);
+    gate.stop();
+    assert!(segments(&gate).len() < before);
+    let (code, said) = verify(&gate.state_dir());
+    assert_eq!(code, 0, "{said}");
+}
+
+/// A call that was open when its segment was closed, and when the gate was killed, gets its end at the next start.
+#[test]
+fn an_open_call_of_an_earlier_segment_is_closed_after_a_crash() {
+    use crate::support::portal::{Reply, ok};
+    let portal = Portal::scripted(|request| {
+        if request.target.contains("crm.deal.get") {
+            Reply::Hang(Vec::new())
+        } else {
+            Reply::Bytes(ok("{\"result\":true}"))
+        }
+    });
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let setup = setup(&portal).section("[audit]\nsegment_mib = 1\nguarantee = \"durable\"");
+    let mut gate = Gate::start_in(&dir, &setup);
+    let mut client = crate::support::Client::connect(&gate.address);
+    client.send(b"GET /rest/crm.deal.get HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer at-1\r\nx-request-id: open\r\n\r\n");
+    until("the call", Duration::from_secs(5), || {
+        crate::rig::decided(&gate.state_dir()).contains("open")
+    });
+    let load = Load::start(&Plan::of(&gate.address));
+    until("three segments", Duration::from_secs(60), || {
+        segments(&gate).len() >= 3
+    });
+    gate.kill();
+    load.stop();
+    let mut gate = Gate::start_in(&dir, &setup);
+    gate.stop();
+    let all = gate.records();
+    let open = all
+        .iter()
+        .find(|record| record["client_request_id"] == "open")
+        .unwrap();
+    let end = all.iter().find(|record| {
+        record["event_kind"] == "call.completion" && record["event_group"] == open["event_group"]
+    });
+    assert_eq!(end.unwrap()["outcome"], "outcome_unknown");
+    let count = |kind: &str| {
+        all.iter()
+            .filter(|record| record["event_kind"] == kind)
+            .count()
+    };
+    assert_eq!(count("call.decision"), count("call.completion"));
+    assert_eq!(verify(&gate.state_dir()).0, 0);
+}
