@@ -1,1 +1,297 @@
-//! clients
+//! Many, slow and pressing clients, and too little of what they take: F13, F15, F17, F24 and F25.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::rig::{cpu, descriptors, has, metric, nothing_unrecorded, report, setup, until, verify};
+use crate::support::load::{Load, Plan};
+use crate::support::{Client, Portal, exchange, resident_kib};
+
+/// Opens this many connections, as far as there are descriptors, from several addresses.
+fn connections(address: &str, count: usize) -> Vec<TcpStream> {
+    use socket2::{Domain, Socket, Type};
+    let to: std::net::SocketAddr = address.parse().unwrap();
+    (0..count)
+        .map(|number| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            let from: std::net::SocketAddr =
+                format!("127.0.0.{}:0", 2 + number % 4).parse().unwrap();
+            socket.bind(&from.into()).unwrap();
+            socket.connect(&to.into()).unwrap();
+            TcpStream::from(socket)
+        })
+        .collect()
+}
+
+/// F13: idle connections cost little memory, slow nobody, and are closed by their timer.
+fn idle(count: usize) {
+    let portal = Portal::start();
+    let limits = "[limits]\nconnections = 20000\nhead_secs = 6";
+    let gate = setup(&portal).section(limits).start();
+    let plan = Plan {
+        clients: 4,
+        pause: Duration::from_millis(2),
+        ..Plan::of(&gate.address)
+    };
+    let load = Load::start(&plan);
+    load.more(500);
+    let base = load.forget().percentile(99);
+    let (before, began) = (resident_kib(gate.pid()), Instant::now());
+    let idle = connections(&gate.address, count);
+    let opened = began.elapsed();
+    load.forget();
+    load.more(500);
+    let beside = load.forget();
+    let resident = resident_kib(gate.pid());
+    until("the idle ones closed", Duration::from_secs(30), || {
+        metric(&gate, "grantgate_connections{gate=\"portal\"}") <= 4.0
+    });
+    drop(idle);
+    let told = load.stop();
+    assert_eq!(told.broken, 0);
+    let p99 = beside.percentile(99);
+    report(
+        "F13",
+        &format!(
+            "{count} idle connections in {opened:?}: {} KiB beside {before}, p99 {base:?} before, {p99:?} beside them",
+            resident - before
+        ),
+    );
+    assert!(resident < 250 * 1024, "{resident} KiB");
+    assert!(
+        p99 < (base * 2).max(Duration::from_millis(20)),
+        "{p99:?} after {base:?}"
+    );
+}
+
+#[test]
+fn f13_idle_connections() {
+    idle(300);
+}
+
+#[test]
+#[ignore = "long: ten thousand connections need as many descriptors on both sides"]
+fn f13_ten_thousand_idle_connections() {
+    idle(10_000);
+}
+
+/// F15: who sends its head, its body or takes its answer too slowly is closed in time, and nobody waits for it.
+fn slow(count: usize) {
+    let portal = Portal::scripted(|_| {
+        crate::support::portal::Reply::Bytes(crate::support::portal::ok(&format!(
+            "{{\"result\":{:?}}}",
+            "x".repeat(4_000_000)
+        )))
+    });
+    let limits = "[limits]\nconnections = 20000\nhead_secs = 2\nbody_idle_secs = 2\nbody_secs = 3\nanswer_idle_secs = 2\ncalls_in_flight = 20000\ncalls_per_token = 20000";
+    let gate = setup(&portal).section(limits).start();
+    let kinds: [(&str, &[u8]); 3] = [
+        ("head", b"GET /rest/crm.deal.list HTTP/1.1\r\nhost: ga"),
+        ("body", b"POST /rest/crm.deal.add HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer at-1\r\nx-request-id: s\r\ncontent-type: application/json\r\ncontent-length: 999\r\n\r\n{"),
+        ("answer", b"GET /rest/crm.deal.list HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer at-1\r\nx-request-id: s\r\n\r\n"),
+    ];
+    let mut told = Vec::new();
+    for (what, bytes) in kinds {
+        let began = Instant::now();
+        let count = if what == "answer" {
+            count.min(40)
+        } else {
+            count
+        };
+        let mut slow = connections(&gate.address, count);
+        for one in &mut slow {
+            let _ = one.write_all(bytes);
+        }
+        let answer = exchange(&gate.address, b"GET /rest/task.item.list HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer at-1\r\nx-request-id: q\r\n\r\n").unwrap();
+        assert_eq!(answer.status, 403, "others are answered");
+        until(what, Duration::from_secs(20), || {
+            metric(&gate, "grantgate_connections{gate=\"portal\"}") == 0.0
+        });
+        told.push(format!(
+            "{count} slow with the {what} closed after {:?}",
+            began.elapsed()
+        ));
+    }
+    report("F15", &told.join(", "));
+}
+
+#[test]
+fn f15_slow_clients() {
+    slow(100);
+}
+
+#[test]
+#[ignore = "long: two thousand of each"]
+fn f15_two_thousand_slow_clients() {
+    slow(2000);
+}
+
+/// F17: a flood outside the scopes: each answer has its record, what is over the limit is shed and counted, and calls
+/// within the scopes go on.
+#[test]
+fn f17_a_flood_of_refused_calls() {
+    let portal = Portal::start();
+    let limits = "[limits]\ncalls_per_token = 4";
+    let mut gate = setup(&portal)
+        .section(limits)
+        .grant("other", &["crm"])
+        .start();
+    let good = Load::start(&Plan {
+        clients: 2,
+        refused: 0,
+        token: "other",
+        ..Plan::of(&gate.address)
+    });
+    good.more(100);
+    good.forget();
+    let began = Instant::now();
+    good.more(1000);
+    let base = 1000.0 / began.elapsed().as_secs_f64();
+    let flood = Load::start(&Plan {
+        clients: 8,
+        refused: 10,
+        ..Plan::of(&gate.address)
+    });
+    flood.more(500);
+    let began = Instant::now();
+    good.more(1000);
+    let beside = 1000.0 / began.elapsed().as_secs_f64();
+    let (good, flood) = (good.stop(), flood.stop());
+    gate.stop();
+    let decisions = gate.records_of("call.decision");
+    let denied = decisions
+        .iter()
+        .filter(|record| record["decision"] == "deny")
+        .count();
+    let shed: u64 = gate
+        .records_of("call.shed")
+        .iter()
+        .map(|record| record["shed"]["calls"].as_u64().unwrap())
+        .sum();
+    assert_eq!(u64::try_from(denied).unwrap(), flood.of(403));
+    assert_eq!(shed, flood.of(503) + good.of(503));
+    assert_eq!(flood.answers(), flood.of(403) + flood.of(503));
+    assert_eq!(verify(&gate.state_dir()).0, 0);
+    nothing_unrecorded(&portal, &gate.state_dir());
+    report(
+        "F17",
+        &format!(
+            "{} refused with a record each, {shed} shed and counted; calls within the scopes {base:.0} a second before, {beside:.0} beside the flood",
+            flood.of(403)
+        ),
+    );
+    // Clients, flood, gate and portal share this machine's cores.
+    assert!(beside > base * 0.15, "{beside} of {base}");
+}
+
+/// F24: without descriptors nothing burns, the journal goes on, and it comes back.
+#[test]
+fn f24_no_descriptors_left() {
+    if !has("prlimit") {
+        return report("F24", "skipped: prlimit is not here");
+    }
+    let portal = Portal::start();
+    let mut setup = setup(&portal).section("[limits]\nhead_secs = 2");
+    setup.under = vec!["prlimit".to_owned(), "--nofile=128".to_owned()];
+    let mut gate = setup.start();
+    let mut client = Client::connect(&gate.address);
+    let call = b"GET /rest/task.item.list HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer at-1\r\nx-request-id: d\r\n\r\n";
+    assert_eq!(client.send(call).answer().unwrap().status, 403);
+    let idle = connections(&gate.address, 400);
+    until("full", Duration::from_secs(10), || {
+        descriptors(gate.pid()) >= 127 || gate.log().contains("cannot accept")
+    });
+    let (spent, began) = (cpu(gate.pid()), Instant::now());
+    // While it is full, a connection that stands is served and recorded.
+    while began.elapsed() < Duration::from_secs(1) {
+        assert!(
+            client
+                .send(call)
+                .answer()
+                .is_none_or(|answer| answer.status == 403)
+        );
+        client = Client::try_connect(&gate.address)
+            .filter(|_| false)
+            .unwrap_or(client);
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    let busy = (cpu(gate.pid()) - spent).as_secs_f64() / began.elapsed().as_secs_f64();
+    drop(idle);
+    until("it answers again", Duration::from_secs(10), || {
+        exchange(&gate.address, call).is_some_and(|answer| answer.status == 403)
+    });
+    gate.stop();
+    assert_eq!(verify(&gate.state_dir()).0, 0);
+    report(
+        "F24",
+        &format!(
+            "400 connections on 128 descriptors: {:.0} % of a core while full, served again after",
+            busy * 100.0
+        ),
+    );
+    assert!(busy < 0.2, "{busy}");
+}
+
+/// F25: with 1 GiB of address space big bodies are refused or served, and the gate lives.
+#[test]
+fn f25_little_memory() {
+    if !has("prlimit") {
+        return report("F25", "skipped: prlimit is not here");
+    }
+    let portal = Portal::start();
+    let mut setup = setup(&portal).section("[limits]\ninspected_total_mib = 64");
+    setup.under = vec!["prlimit".to_owned(), format!("--as={}", 1_u64 << 30)];
+    let mut gate = setup.start();
+    let body = format!("{{\"auth\":\"at-1\",\"x\":\"{}\"}}", "y".repeat(20 << 20));
+    let request = crate::support::post("/rest/crm.deal.add", "application/json", &body);
+    let told: Vec<u16> = std::thread::scope(|scope| {
+        let calls: Vec<_> = (0..12)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut client = Client::connect(&gate.address);
+                    client
+                        .send(&request)
+                        .answer()
+                        .map_or(0, |answer| answer.status)
+                })
+            })
+            .collect();
+        calls.into_iter().map(|call| call.join().unwrap()).collect()
+    });
+    assert!(
+        told.iter().all(|status| matches!(status, 200 | 413 | 503)),
+        "{told:?}"
+    );
+    assert_eq!(
+        exchange(
+            &gate.address,
+            b"GET /rest/crm.deal.list?auth=at-1 HTTP/1.1\r\nhost: gate\r\n\r\n"
+        )
+        .unwrap()
+        .status,
+        200
+    );
+    let resident = resident_kib(gate.pid());
+    assert_eq!(gate.stop().code(), Some(0));
+    assert_eq!(verify(&gate.state_dir()).0, 0);
+    report(
+        "F25",
+        &format!("twelve bodies of 20 MiB at once: {told:?}, {resident} KiB resident afterwards"),
+    );
+}
+
+/// Everything that a client sent is read before it is hung up on, so that it sees its answer.
+#[test]
+fn a_client_that_only_sends_is_answered_and_closed() {
+    let portal = Portal::start();
+    let gate = setup(&portal).start();
+    let mut stream = TcpStream::connect(&gate.address).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    stream.write_all(b"NOT HTTP AT ALL\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+}

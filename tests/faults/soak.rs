@@ -1,1 +1,149 @@
-//! soak
+//! F31: mixed load with faults at random.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::rig::{descriptors, is_ready, metric, report, setup, until, verify};
+use crate::support::load::{Load, Plan, Told};
+use crate::support::portal::{Reply, ok};
+use crate::support::{Portal, resident_kib};
+
+fn soak(length: Duration) {
+    let number = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&number);
+    let portal = Portal::forgetful(move |_| {
+        let whole = ok("{\"result\":true}");
+        match (counted
+            .fetch_add(1, Ordering::Relaxed)
+            .wrapping_mul(2_654_435_761)
+            >> 7)
+            % 500
+        {
+            0 => Reply::Last(Vec::new()),
+            1 => Reply::Last(whole[..whole.len() - 3].to_vec()),
+            2 => Reply::Hang(whole[..20].to_vec()),
+            _ => Reply::Bytes(whole),
+        }
+    });
+    let section = "[limits]\nfirst_byte_secs = 2\nanswer_idle_secs = 2\ncalls_per_token = 6\n[audit]\nsegment_mib = 8";
+    let mut gate = setup(&portal)
+        .section(section)
+        .grant("other", &["crm"])
+        .start();
+    // Six clients share what four may do at once now and then: some calls are shed.
+    let pause = Duration::from_millis(4);
+    let loads = [
+        Load::start(&Plan {
+            clients: 10,
+            pause,
+            ..Plan::of(&gate.address)
+        }),
+        Load::start(&Plan {
+            clients: 4,
+            pause,
+            token: "other",
+            refused: 1,
+            ..Plan::of(&gate.address)
+        }),
+        Load::start(&Plan {
+            clients: 2,
+            pause,
+            token: "nobody",
+            ..Plan::of(&gate.address)
+        }),
+    ];
+    let began = Instant::now();
+    let mut samples = Vec::new();
+    let mut told: Vec<Told> = vec![Told::default(); 3];
+    while began.elapsed() < length {
+        std::thread::park_timeout(length.min(Duration::from_secs(10)) / 2);
+        gate.signal(Signal::HUP);
+        let secs = began.elapsed().as_secs_f64();
+        samples.push((secs, resident_kib(gate.pid()), descriptors(gate.pid())));
+        for (told, load) in told.iter_mut().zip(&loads) {
+            let more = load.forget();
+            for (status, count) in more.statuses {
+                *told.statuses.entry(status).or_default() += count;
+            }
+            told.broken += more.broken;
+        }
+    }
+    let mut all = Told::default();
+    for (before, load) in told.into_iter().zip(loads) {
+        for one in [before, load.stop()] {
+            for (status, count) in one.statuses {
+                *all.statuses.entry(status).or_default() += count;
+            }
+            all.broken += one.broken;
+        }
+    }
+    assert!(is_ready(&gate));
+    until("everything ended", Duration::from_secs(10), || {
+        metric(&gate, "grantgate_calls_in_flight{gate=\"portal\"}") == 0.0
+    });
+    gate.stop();
+    // After warm-up, in KiB a minute.
+    let steady = &samples[samples.len() / 4..];
+    let (first, last) = (steady[0], *steady.last().unwrap());
+    let slope = (last.1 as f64 - first.1 as f64) / ((last.0 - first.0).max(1.0) / 60.0);
+    let records = gate.records();
+    let of = |what: &dyn Fn(&serde_json::Value) -> bool| {
+        u64::try_from(records.iter().filter(|record| what(record)).count()).unwrap()
+    };
+    let decisions = of(&|record| record["event_kind"] == "call.decision");
+    let completions = of(&|record| record["event_kind"] == "call.completion");
+    let allowed = of(&|record| record["decision"] == "allow");
+    let denied = of(&|record| record["decision"] == "deny");
+    let rejected = of(&|record| record["event_kind"] == "call.rejected");
+    let shed: u64 = records
+        .iter()
+        .filter_map(|record| record["shed"]["calls"].as_u64())
+        .sum();
+    let received = all.answers() + all.broken;
+    let (code, said) = verify(&gate.state_dir());
+    report(
+        "F31",
+        &format!(
+            "{:.0} s: {received} calls = {allowed} allowed + {denied} denied + {rejected} rejected + {shed} shed; memory {} to {} KiB ({slope:.0} KiB a minute), descriptors {} to {}; {:?}, {} broken off; {}",
+            began.elapsed().as_secs_f64(),
+            first.1,
+            last.1,
+            first.2,
+            last.2,
+            all.statuses,
+            all.broken,
+            said.lines().next().unwrap_or_default()
+        ),
+    );
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(decisions, completions);
+    assert_eq!(decisions, allowed + denied);
+    assert_eq!(received, allowed + denied + rejected + shed);
+    if length > Duration::from_secs(300) {
+        assert!(slope < 1024.0, "{slope} KiB a minute");
+        assert!(
+            last.2 <= first.2 + 32,
+            "descriptors grew from {} to {}",
+            first.2,
+            last.2
+        );
+    }
+}
+
+#[test]
+fn f31_mixed_load_with_faults_at_random() {
+    soak(Duration::from_secs(6));
+}
+
+#[test]
+#[ignore = "long: twenty minutes"]
+fn f31_twenty_minutes() {
+    let minutes = std::env::var("GRANTGATE_SOAK_MINUTES")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(20);
+    soak(Duration::from_secs(minutes * 60));
+}

@@ -39,6 +39,8 @@ pub struct Setup {
     pub env: HashMap<String, String>,
     /// The program to run the gate under, with its arguments, such as `strace`.
     pub under: Vec<String>,
+    /// The state directory, where it is not the gate's own.
+    pub state: Option<PathBuf>,
 }
 
 impl Setup {
@@ -92,7 +94,7 @@ impl Setup {
     }
 
     pub fn text(&self, dir: &Path) -> String {
-        let state = dir.join("var");
+        let state = self.state.clone().unwrap_or_else(|| dir.join("var"));
         format!(
             "[state]\ndir = {state:?}\n{}\n[admin]\nlisten = \"127.0.0.1:0\"\n[[gate]]\nname = \"portal\"\nvendor = \
              {:?}\nlisten = \"127.0.0.1:0\"\n{}{}",

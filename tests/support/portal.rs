@@ -29,6 +29,7 @@ impl Received {
 pub struct Portal {
     pub address: String,
     received: Arc<Mutex<Vec<Received>>>,
+    forgets: Arc<std::sync::atomic::AtomicBool>,
 }
 
 /// What a portal does with a request: bytes to send, and whether to go on with the connection.
@@ -49,18 +50,34 @@ impl Portal {
         Self::scripted(|_| Reply::Bytes(ok(r#"{"result":true}"#)))
     }
 
+    /// As [`Portal::scripted`], of which nobody asks what has arrived.
+    pub fn forgetful(script: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Self {
+        let portal = Self::scripted(script);
+        portal
+            .forgets
+            .store(true, std::sync::atomic::Ordering::Relaxed);
+        portal
+    }
+
     pub fn scripted(script: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let received = Arc::new(Mutex::new(Vec::new()));
+        let forgets = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let forget = Arc::clone(&forgets);
         let (seen, script): (_, Arc<Script>) = (Arc::clone(&received), Arc::new(script));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (seen, script) = (Arc::clone(&seen), Arc::clone(&script));
-                std::thread::spawn(move || converse(stream, &seen, script.as_ref()));
+                let forget = Arc::clone(&forget);
+                std::thread::spawn(move || converse(stream, &seen, &forget, script.as_ref()));
             }
         });
-        Self { address, received }
+        Self {
+            address,
+            received,
+            forgets,
+        }
     }
 
     pub fn received(&self) -> Vec<Received> {
@@ -82,11 +99,18 @@ pub fn ok(body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-fn converse(stream: TcpStream, seen: &Mutex<Vec<Received>>, script: &Script) {
+fn converse(
+    stream: TcpStream,
+    seen: &Mutex<Vec<Received>>,
+    forgets: &std::sync::atomic::AtomicBool,
+    script: &Script,
+) {
     let mut reader = BufReader::new(stream);
     while let Some(request) = read_request(&mut reader) {
         let reply = script(&request);
-        seen.lock().unwrap().push(request);
+        if !forgets.load(std::sync::atomic::Ordering::Relaxed) {
+            seen.lock().unwrap().push(request);
+        }
         let (bytes, goes_on, hangs) = match reply {
             Reply::Bytes(bytes) => (bytes, true, false),
             Reply::Last(bytes) => (bytes, false, false),
