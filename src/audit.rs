@@ -22,6 +22,8 @@ mod reserve;
 mod retention;
 mod segment;
 mod sink;
+mod sinks;
+mod turned_away;
 mod verify;
 mod writer;
 
@@ -36,12 +38,12 @@ pub use outbox::{JournalUnavailable, Outbox, OutboxTask, Receipt};
 pub use read::{Segment, SegmentError, segments};
 pub use record::{
     About, CallFacts, CompletionRecord, DecisionRecord, GateText, OperationText, Origin,
-    RejectionRecord, ShedRecord,
 };
 pub use recovery::Recovery;
 pub use request::RequestFacts;
 pub use retention::Retention;
 pub use sink::Rolling;
+pub use turned_away::{RejectionRecord, ShedRecord};
 pub use verify::{Finding, Summary, verify};
 
 /// How the journal is kept.
@@ -49,6 +51,8 @@ pub use verify::{Finding, Summary, verify};
 pub struct Settings {
     /// Where the segments lie.
     pub dir: PathBuf,
+    /// A second place for the same segments: a record counts once it is in one of them.
+    pub second_dir: Option<PathBuf>,
     /// The longest wait for the journal in `enforce`.
     pub deadline: Duration,
     /// What becomes of a call in `report` whose record cannot be written.

@@ -45,9 +45,13 @@
 //! |---|---|---|
 //! | `state.dir` | `var` | journal, lock, key behind token ids; one process each |
 //! | `state.token_id_key` | made at first start | give it where several instances should name tokens alike |
-//! | `audit.guarantee` | `strict` | a decision survives the loss of power; `durable` survives the death of the process |
+//! | `audit.guarantee` | `strict` | a decision survives the loss of power; `durable` the death of the process; `best_effort` never waits and declares what it lost, for gates that watch |
 //! | `audit.deadline_ms` | 2000 | long enough for a slow disk, short enough that a hung one is noticed |
 //! | `audit.on_audit_failure` | `forward` | watching does no harm; `block` where the log of `report` is evidence |
+//! | `audit.reserve_mib` | 32 | room for how calls end once the disk is full; 0 for none |
+//! | `audit.second_dir` | none | a second place for the same segments, on another disk; a record counts once it is in one of them |
+//! | `audit.segment_mib`, `segment_hours` | 256, 24 | when a segment is closed and the next one begun |
+//! | `audit.keep_days`, `keep_mib` | 0, for ever | how long closed segments stay, by age and by what all of them take; the oldest go first |
 //! | `admin.listen`, `admin.tls` | `127.0.0.1:9440` | metrics and health are not for everybody |
 //! | `catalogue_dir` | compiled in | `DIR/VENDOR/{operations,scopes,choices,prefixes,routes}.tsv` replace what is known, as far as the vendor has them |
 //! | `gate.name`, `vendor`, `listen`, `upstream` | none | what only you can know; `upstream` is scheme and host |
@@ -59,7 +63,7 @@
 //! | `gate.signed_links` | `refuse` | links that the portal signed may come without a credential; `forward` lets them |
 //! | `gate.authorization_server` | the vendor's | where token traffic and LiveChat's accounts go; for an upstream on this machine, the upstream |
 //! | `gate.redirects` | `refuse` | an SDK would follow to another host with the token, past the gate |
-//! | `gate.tls` | off | `{ cert = "…", key = "…" }` |
+//! | `gate.tls` | off | `{ cert = "…", key = "…" }`, HTTP/2 and HTTP/1.1; `client_ca = "…"` inside lets in only apps with a certificate of that CA |
 //! | `gate.upstream_ca` | compiled-in roots | one more CA to trust |
 //! | `gate.allow_plain_upstream` | `false` | tokens do not travel in the clear, but to this machine |
 //! | `gate.connect` | resolve `upstream` | connect here instead, as a hosts file would |
@@ -79,6 +83,13 @@
 //! | `limits.answer_idle_secs` | 60 | between two pieces of an answer, and for an app that takes none |
 //! | `limits.pool_idle_secs`, `pool_idle_connections` | 30, 256 | kept connections of a core to an upstream |
 //! | `limits.grace_secs` | 30 | for calls under way at the end |
+//!
+//! # How it stops
+//!
+//! On SIGTERM or SIGINT, in this order: `/readyz` turns red and nothing new is accepted; idle connections are closed, calls
+//! under way get their answers, HTTP/2 peers are told (`GOAWAY`); after `limits.grace_secs`, or on a second signal, what is
+//! left is closed and recorded as `aborted`; the cores hand over their last records; the journal writes and syncs them,
+//! ends with `audit.stopped`, and is closed; the state directory is released; exit 0.
 //!
 //! # Reasons
 //!

@@ -5,6 +5,7 @@ mod answer;
 mod body;
 mod enforce;
 mod exchange;
+mod fault;
 mod forward;
 pub mod framing;
 mod held;
@@ -119,6 +120,8 @@ pub async fn handle(
         (decision, exchange, recording)
     };
     let recorded = recording.settled(&decision, gate).await;
+    #[cfg(feature = "fault-injection")]
+    fault::inject();
     let refusal = respond::Refusing::new(&call, &decision);
     let divided = enforce::divide(gate, &call, &decision, &head, arrival.time);
     // The credential is wiped before the request goes on.

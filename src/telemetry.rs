@@ -45,6 +45,7 @@ pub struct JournalMetrics {
     writable: Gauge,
     head: Gauge,
     free: Gauge,
+    degraded: Gauge,
     failing: AtomicBool,
     commit_count: AtomicU64,
     cause: Mutex<String>,
@@ -260,6 +261,7 @@ impl JournalMetrics {
             writable,
             head: Gauge::default(),
             free: Gauge::default(),
+            degraded: Gauge::default(),
             failing: AtomicBool::new(false),
             commit_count: AtomicU64::new(0),
             cause: Mutex::default(),
@@ -298,6 +300,11 @@ impl JournalMetrics {
             "The number of the last record",
             self.head.clone(),
         );
+        registry.register(
+            "degraded",
+            "1 while only one of the journal's two directories is kept",
+            self.degraded.clone(),
+        );
         registry.register_with_unit(
             "disk_free",
             "Space left on the journal's disk",
@@ -327,6 +334,11 @@ impl JournalMetrics {
         self.writable.set(0);
         cause.clone_into(&mut self.cause.lock().unwrap_or_else(PoisonError::into_inner));
         self.failing.store(true, Ordering::Release);
+    }
+
+    /// Notes whether one of the journal's two directories is not kept.
+    pub fn degraded(&self, degraded: bool) {
+        self.degraded.set(degraded.into());
     }
 
     /// Notes the bytes left on the journal's disk.

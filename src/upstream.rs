@@ -5,6 +5,7 @@
 
 mod circuit;
 mod pool;
+mod resolve;
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,12 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 pub use circuit::Circuit;
 pub use pool::{Answer, Lease, Pool, SendError};
+pub use resolve::LastKnown;
 
 use crate::tls;
 
@@ -44,6 +46,8 @@ pub struct Settings {
     pub opened: Counter,
     /// Whether a connection is worth a try.
     pub circuit: Arc<Circuit>,
+    /// The addresses that the host had last.
+    pub last_known: Arc<LastKnown>,
 }
 
 /// A connection cannot be made.
@@ -72,19 +76,18 @@ impl Settings {
     }
 
     async fn connect_unbounded(&self) -> Result<(tls::Stream, SocketAddr), ConnectError> {
-        let stream = if let Some(place) = &self.connect {
-            self.reach(
-                lookup_host(place.as_str())
-                    .await
-                    .map_err(ConnectError::Resolve)?,
-            )
-            .await?
+        // The other half is for the connection.
+        let patience = self.connect_timeout / 2;
+        let addresses = if let Some(place) = &self.connect {
+            self.last_known.resolve(place.as_str(), patience).await
         } else {
-            let found = lookup_host((self.host.as_str(), self.port))
-                .await
-                .map_err(ConnectError::Resolve)?;
-            self.reach(found).await?
+            let place = (self.host.as_str(), self.port);
+            self.last_known.resolve(place, patience).await
         };
+        let addresses = addresses.map_err(ConnectError::Resolve)?;
+        let stream = race(in_turns(addresses))
+            .await
+            .map_err(ConnectError::Connect)?;
         let peer = stream.peer_addr().map_err(ConnectError::Connect)?;
         // Small requests must not wait for the acknowledgement of the one before.
         stream.set_nodelay(true).map_err(ConnectError::Connect)?;
@@ -98,16 +101,6 @@ impl Settings {
                 peer,
             )),
         }
-    }
-
-    /// The first of the addresses that answers.
-    async fn reach(
-        &self,
-        addresses: impl Iterator<Item = SocketAddr>,
-    ) -> Result<TcpStream, ConnectError> {
-        race(in_turns(addresses.collect()))
-            .await
-            .map_err(ConnectError::Connect)
     }
 }
 

@@ -14,6 +14,9 @@ mod disk;
 mod files;
 #[path = "faults/operators.rs"]
 mod operators;
+#[cfg(feature = "fault-injection")]
+#[path = "faults/panics.rs"]
+mod panics;
 #[path = "faults/rig.rs"]
 mod rig;
 #[path = "faults/soak.rs"]

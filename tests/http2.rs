@@ -256,7 +256,7 @@ fn flood(stream: &mut Stream, mut next: impl FnMut(u32) -> Vec<u8>) -> bool {
             while matches!(reader.read(&mut taken), Ok(1..)) {}
             closed.store(true, Ordering::Relaxed);
         });
-        let until = Instant::now() + Duration::from_secs(8);
+        let until = Instant::now() + Duration::from_secs(30);
         let mut number = 0;
         while !closed.load(Ordering::Relaxed) && Instant::now() < until {
             number += 1;

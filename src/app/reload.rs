@@ -13,7 +13,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::assemble;
-use crate::audit::{EventKind, Journal, PolicyRecord, PolicyRejection};
+use crate::audit::{self, EventKind, Journal, OnAuditFailure, PolicyRecord, PolicyRejection};
 use crate::clock::Timestamp;
 use crate::config::{Config, ConfigError};
 use crate::model::{Secret, TokenIdKey};
@@ -48,7 +48,7 @@ struct Fixed {
     state: PathBuf,
     /// A name of the key, if one is given: the key itself is not kept.
     token_id_key: Option<String>,
-    journal: (PathBuf, Duration),
+    journal: audit::Settings,
     admin: (SocketAddr, bool),
     gates: Vec<(String, Vendor, SocketAddr)>,
 }
@@ -64,7 +64,11 @@ impl Fixed {
                 .token_id_key
                 .as_deref()
                 .map(|key| TokenIdKey::new(key).fingerprint()),
-            journal: (config.audit.dir.clone(), config.audit.deadline),
+            journal: audit::Settings {
+                // What becomes of calls is taken over.
+                on_failure: OnAuditFailure::default(),
+                ..config.audit.clone()
+            },
             admin: (config.admin.listen, config.admin.tls.is_some()),
             gates: config
                 .gates

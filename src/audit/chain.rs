@@ -21,6 +21,9 @@ impl Digest {
     /// What stands before the first record.
     pub const ZERO: Self = Self([0; 32]);
 
+    /// Stands for a hash that nothing is left of to check; no record has it.
+    pub(super) const UNKNOWN: Self = Self([0xff; 32]);
+
     /// Reads 64 hex digits.
     pub fn parse(hex: &[u8]) -> Option<Self> {
         let mut bytes = [0; 32];

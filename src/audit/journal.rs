@@ -11,8 +11,9 @@ use super::lifecycle::{self, StartRecord};
 use super::outbox::{Outbox, OutboxTask};
 use super::recovery::{self, Recovery};
 use super::sink::Sink;
+use super::sinks::{self, Sinks};
 use super::writer::Writer;
-use super::{EventKind, SegmentError, Settings};
+use super::{Chain, EventKind, SegmentError, Settings, segment};
 use crate::telemetry::JournalMetrics;
 
 /// The open journal. Dropping it writes what is queued, closes the journal in order and ends the writer thread.
@@ -55,24 +56,24 @@ impl Journal {
         start: &StartRecord<'_>,
         metrics: Arc<JournalMetrics>,
     ) -> Result<(Self, Recovery), JournalError> {
-        let recovery = recovery::recover(&settings.dir)?;
+        let (recovery, mut sinks) = open_sinks(settings, &metrics)?;
         let io = |source| JournalError::Io {
             path: recovery.path.clone(),
             source,
         };
         let mut chain = recovery.chain;
-        let (first, next) = (recovery.first, chain.seq + 1);
-        let mut sink = Sink::open(&recovery.path, first, next, settings.reserve).map_err(io)?;
         let mut lines = Vec::new();
         lifecycle::write_start(&mut chain, start, &recovery, &mut lines);
         let began = Instant::now();
-        sink.append(&lines)
-            .and_then(|()| sink.sync(&lines, chain.seq + 1))
+        let (first, next) = (recovery.chain.seq + 1, chain.seq + 1);
+        sinks
+            .append(&lines, first, next, true)
+            .and_then(|()| sinks.settle(&lines, next, true))
             .map_err(|cause| io(io::Error::other(cause)))?;
         metrics.committed(chain.seq - recovery.chain.seq, began.elapsed());
         metrics.head(chain.seq);
         let inbox = Arc::new(Inbox::default());
-        let writer = Writer::new(sink, chain, start, settings, Arc::clone(&metrics));
+        let writer = Writer::new(sinks, chain, start, settings, Arc::clone(&metrics));
         let queue = Arc::clone(&inbox);
         let writer = std::thread::Builder::new()
             .name("journal".to_owned())
@@ -105,6 +106,52 @@ impl Journal {
             Arc::clone(&self.metrics),
         )
     }
+}
+
+/// Repairs and opens what the journal is kept in. Of two directories the one that has more says where the chain stands;
+/// the other goes on with it, or begins a new segment where it was left behind.
+fn open_sinks(
+    settings: &Settings,
+    metrics: &Arc<JournalMetrics>,
+) -> Result<(Recovery, Sinks), JournalError> {
+    let open = |recovery: &Recovery, chain: Chain| {
+        let next = chain.seq + 1;
+        let (path, first) = if recovery.chain == chain {
+            (recovery.path.clone(), recovery.first)
+        } else {
+            let dir = sinks::dir_of(&recovery.path);
+            (dir.join(segment::name(next)), next)
+        };
+        Sink::open(&path, first, next, settings.reserve).map_err(|source| JournalError::Io {
+            path: path.clone(),
+            source,
+        })
+    };
+    let recovery = recovery::recover(&settings.dir)?;
+    let Some(second) = &settings.second_dir else {
+        let sink = open(&recovery, recovery.chain)?;
+        sink.retain(settings.retention);
+        return Ok((recovery, Sinks::One(Box::new(sink))));
+    };
+    let second = recovery::recover(second)?;
+    let chain = if second.chain.seq > recovery.chain.seq {
+        second.chain
+    } else {
+        recovery.chain
+    };
+    let sinks = [open(&recovery, chain)?, open(&second, chain)?];
+    let first = sinks.iter().map(Sink::first).max().unwrap_or(1);
+    let both = Sinks::two(sinks, first, settings.retention, Arc::clone(metrics));
+    let both = both.map_err(|source| JournalError::Io {
+        path: settings.dir.clone(),
+        source,
+    })?;
+    let further = if second.chain == chain {
+        second
+    } else {
+        recovery
+    };
+    Ok((further, both))
 }
 
 impl Drop for Journal {

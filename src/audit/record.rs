@@ -19,7 +19,7 @@ const KEY_CAP: usize = 64;
 
 /// The members that every call of a gate has in common, rendered once for a generation of the configuration.
 #[derive(Debug, Clone, Default)]
-pub struct GateText(Vec<u8>);
+pub struct GateText(pub(super) Vec<u8>);
 
 impl GateText {
     /// Renders generation, gate and app.
@@ -331,61 +331,6 @@ impl CompletionRecord<'_> {
         if let Some(destination) = self.destination {
             word(out, "destination", destination);
         }
-    }
-}
-
-/// A request that was refused below the dialect.
-#[derive(Debug)]
-pub struct RejectionRecord<'r> {
-    /// When.
-    pub time: Timestamp,
-    /// Generation, gate and app.
-    pub gate: &'r GateText,
-    /// The app's address.
-    pub source: &'r str,
-    /// Why.
-    pub reason: Reason,
-    /// What exactly, in words without any byte of the request.
-    pub detail: &'r str,
-}
-
-impl RejectionRecord<'_> {
-    /// Appends the record's members after `seq`.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        event(out, EventId::new(self.time), self.time);
-        out.extend_from_slice(&self.gate.0);
-        word(out, "source", self.source);
-        word(out, "operation", "unparsed");
-        word(out, "decision", "deny");
-        word(out, "reason", self.reason.as_str());
-        member(out, "detail", self.detail);
-    }
-}
-
-/// What a gate has turned away for want of room, since the last such record.
-#[derive(Debug)]
-pub struct ShedRecord<'r> {
-    /// When it was summed up.
-    pub time: Timestamp,
-    /// Generation, gate and app.
-    pub gate: &'r GateText,
-    /// Calls that were answered with 503.
-    pub calls: u64,
-    /// Connections that were closed at once.
-    pub connections: u64,
-}
-
-impl ShedRecord<'_> {
-    /// Appends the record's members after `seq`.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        event(out, EventId::new(self.time), self.time);
-        out.extend_from_slice(&self.gate.0);
-        word(out, "reason", Reason::Overloaded.as_str());
-        out.extend_from_slice(b",\"shed\":{\"calls\":");
-        push_number(out, self.calls);
-        out.extend_from_slice(b",\"connections\":");
-        push_number(out, self.connections);
-        out.push(b'}');
     }
 }
 

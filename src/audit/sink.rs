@@ -39,7 +39,7 @@ pub(super) struct Sink {
 impl Sink {
     /// Goes on with a segment, which is made if it is not there.
     pub(super) fn open(path: &Path, first: u64, next: u64, reserve: u64) -> io::Result<Self> {
-        let dir = path.parent().unwrap_or(Path::new(".")).to_owned();
+        let dir = super::sinks::dir_of(path).to_owned();
         let mut sink = Self {
             segment: ActiveSegment::open(path, first)?,
             reserve: Reserve::new(&dir, reserve),
@@ -54,6 +54,10 @@ impl Sink {
             sink.full = true;
         }
         Ok(sink)
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The number of the active segment's first record.

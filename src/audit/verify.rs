@@ -71,13 +71,18 @@ pub fn verify(dir: &Path, mut progress: impl FnMut(u64)) -> io::Result<Summary> 
     Ok(summary)
 }
 
-/// The chain as it stood before a segment: its name gives the number, its first record repeats the hash.
+/// The chain as it stood before a segment: its name gives the number, its first record repeats the hash. Where that does
+/// not (a segment begun in haste, after a sync or a disk failed), the first record's own hash is taken as it stands.
 pub(super) fn chain_before(segment: &Segment) -> io::Result<Chain> {
     let mut line = Vec::new();
     read::lines(&segment.path)?(&mut line)?;
     let head = read::member(&line, b",\"prev_hash\":\"")
         .and_then(|rest| Digest::parse(rest.get(..64)?))
-        .unwrap_or(Digest::ZERO);
+        .unwrap_or(if segment.first == 1 {
+            Digest::ZERO
+        } else {
+            Digest::UNKNOWN
+        });
     Ok(Chain {
         seq: segment.first.saturating_sub(1),
         head,

@@ -9,7 +9,8 @@ use super::member::EventId;
 use super::outbox::Shared;
 use super::retention::Retention;
 use super::segment::{self, Tampering};
-use super::sink::{Rolling, Sink};
+use super::sink::Rolling;
+use super::sinks::Sinks;
 use super::{Chain, EventKind, Settings};
 use crate::clock::Timestamp;
 use crate::telemetry::JournalMetrics;
@@ -28,7 +29,7 @@ const BACKLOG: usize = 1024 * 1024;
 
 /// Numbers records, chains them and keeps them in its sink.
 pub(super) struct Writer {
-    sink: Sink,
+    sinks: Sinks,
     chain: Chain,
     constants: Constants,
     rolling: Rolling,
@@ -60,16 +61,15 @@ struct Gap {
 
 impl Writer {
     pub(super) fn new(
-        sink: Sink,
+        sinks: Sinks,
         chain: Chain,
         start: &StartRecord<'_>,
         settings: &Settings,
         metrics: Arc<JournalMetrics>,
     ) -> Self {
         let now = Instant::now();
-        sink.retain(settings.retention);
         Self {
-            sink,
+            sinks,
             constants: Constants::of(start),
             rolling: settings.rolling,
             retention: settings.retention,
@@ -126,16 +126,16 @@ impl Writer {
         if dropped > 0 {
             self.lose(dropped, "no room before the journal");
         }
-        self.sink.regain_room();
+        self.sinks.regain_room();
         self.turn_over();
-        let declares = !self.sink.is_full();
+        let declares = !self.sinks.is_full();
         let (before, open) = (self.chain, self.open);
         self.lines.clear();
         self.begin_segment();
         self.declare();
         let mut refused = 0;
         for batch in batches.iter_mut() {
-            batch.refused = self.sink.is_full() && batch.holds(EventKind::CallDecision);
+            batch.refused = self.sinks.is_full() && batch.holds(EventKind::CallDecision);
             for (kind, rest) in batch.records() {
                 if batch.refused && kind == EventKind::CallDecision {
                     refused += 1;
@@ -154,7 +154,10 @@ impl Writer {
         }
         let records = self.chain.seq - before.seq;
         let began = Instant::now();
-        if let Err(cause) = self.sink.append(&self.lines) {
+        let next = self.chain.seq + 1;
+        let sync = batches.iter().any(|batch| batch.sync) || self.gap.is_some();
+        let first = before.seq + 1;
+        if let Err(cause) = self.sinks.append(&self.lines, first, next, sync) {
             (self.chain, self.open) = (before, open);
             self.give_up(batches, &cause);
             acknowledge(batches.iter_mut(), false);
@@ -166,13 +169,7 @@ impl Writer {
         }
         // Whoever needs no sync does not wait for one.
         acknowledge(batches.iter_mut().filter(|batch| !batch.sync), true);
-        let next = self.chain.seq + 1;
-        let synced = if batches.iter().any(|batch| batch.sync) || self.gap.is_some() {
-            self.sink.sync(&self.lines, next)
-        } else {
-            self.sink.leave_unsynced(&self.lines, next);
-            Ok(())
-        };
+        let synced = self.sinks.settle(&self.lines, next, sync);
         acknowledge(
             batches.iter_mut().filter(|batch| batch.sync),
             synced.is_ok(),
@@ -192,7 +189,7 @@ impl Writer {
 
     /// What has to be declared before anything else: records that were lost, ends of calls that had to wait.
     fn declare(&mut self) {
-        if self.sink.is_full() {
+        if self.sinks.is_full() {
             return;
         }
         if let Some(gap) = &self.gap {
@@ -238,9 +235,9 @@ impl Writer {
 
     /// Closes a segment that is due, or cannot be written any more, and begins the next.
     fn turn_over(&mut self) {
-        let broken = self.sink.broken().is_some();
-        let due = self.sink.is_due(self.rolling) && self.roll_from <= Instant::now();
-        if self.sink.is_full() || !(broken || due) {
+        let broken = self.sinks.is_broken();
+        let due = self.sinks.is_due(self.rolling) && self.roll_from <= Instant::now();
+        if self.sinks.is_full() || !(broken || due) {
             return;
         }
         if due && !broken {
@@ -252,23 +249,22 @@ impl Writer {
                 &lifecycle::segment_end(EventId::new(Timestamp::now()), &next),
                 &mut lines,
             );
-            let kept = self.sink.append(&lines);
-            if kept.is_err() || self.sink.sync(&lines, chain.seq + 1).is_err() {
+            let (first, next) = (chain.seq, chain.seq + 1);
+            let kept = self.sinks.append(&lines, first, next, true);
+            if kept.is_err() || self.sinks.settle(&lines, next, true).is_err() {
                 return;
             }
             self.chain = chain;
         }
-        if let Err(error) = self.sink.begin(self.chain.seq + 1) {
+        if let Err(error) = self.sinks.begin(self.chain.seq + 1, self.retention) {
             tracing::warn!(%error, "a new segment of the journal cannot be begun");
             self.roll_from = Instant::now() + ROLL_AGAIN;
-            return;
         }
-        self.sink.retain(self.retention);
     }
 
     /// The head of a new segment: what its records refer to, and the chain that they go on with.
     fn begin_segment(&mut self) {
-        if !self.sink.is_new() {
+        if !self.sinks.is_new() {
             return;
         }
         let event = EventId::new(Timestamp::now());
@@ -285,13 +281,13 @@ impl Writer {
     /// Looks after disk and segment, also when nothing is written.
     fn look(&mut self) {
         self.looked = Instant::now();
-        if let Some((tampering, left)) = self.sink.tampering() {
+        if let Some((tampering, left)) = self.sinks.tampering() {
             self.tampered(tampering, left);
         }
-        if self.sink.is_full() && self.gap.is_none() {
+        if self.sinks.is_full() && self.gap.is_none() {
             self.lose(0, "the disk has less room than the reserve");
         }
-        if let Some(free) = self.sink.free_bytes() {
+        if let Some(free) = self.sinks.free_bytes() {
             self.metrics.free(free);
             let low = free < self.warn_below;
             if low && !self.low {
@@ -309,7 +305,7 @@ impl Writer {
 
     /// Somebody moved, cut or removed the active segment: a new one is begun at once.
     fn tampered(&mut self, tampering: Tampering, left: u64) {
-        let written = self.chain.seq + 1 - self.sink.first();
+        let written = self.chain.seq + 1 - self.sinks.first();
         let (cause, lost) = match tampering {
             Tampering::Renamed => {
                 tracing::warn!(
@@ -326,7 +322,7 @@ impl Writer {
         if lost > 0 {
             self.lose(lost, cause);
         }
-        if let Err(error) = self.sink.begin(self.chain.seq + 1) {
+        if let Err(error) = self.sinks.begin(self.chain.seq + 1, self.retention) {
             self.lose(0, &format!("{cause}; a new one cannot be begun: {error}"));
         }
     }

@@ -33,6 +33,9 @@ struct Place {
     /// The state directory itself, without a configuration
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// The directory with the segments itself, such as the second one of two
+    #[arg(long, value_name = "DIR")]
+    audit_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -99,7 +102,7 @@ pub(super) fn run(command: &Command) -> anyhow::Result<u8> {
 }
 
 fn verify(arguments: &Verify) -> anyhow::Result<u8> {
-    let dir = store::audit_dir(&arguments.place.state_dir()?);
+    let dir = arguments.place.audit_dir()?;
     let terminal = io::stderr().is_terminal();
     let progress = |records: u64| {
         if terminal && records.is_multiple_of(100_000) {
@@ -149,7 +152,7 @@ fn verify(arguments: &Verify) -> anyhow::Result<u8> {
 }
 
 fn show(arguments: &Show) -> anyhow::Result<u8> {
-    let dir = store::audit_dir(&arguments.place.state_dir()?);
+    let dir = arguments.place.audit_dir()?;
     let unreadable = || format!("cannot read the journal in {}", dir.display());
     let segments = match journal::segments(&dir).with_context(unreadable) {
         Ok(segments) => segments,
@@ -306,6 +309,14 @@ fn id(arguments: &Id) -> anyhow::Result<u8> {
 }
 
 impl Place {
+    /// Where the segments lie.
+    fn audit_dir(&self) -> anyhow::Result<PathBuf> {
+        match &self.audit_dir {
+            Some(dir) => Ok(dir.clone()),
+            None => Ok(store::audit_dir(&self.state_dir()?)),
+        }
+    }
+
     fn state_dir(&self) -> anyhow::Result<PathBuf> {
         match &self.state_dir {
             Some(dir) => Ok(dir.clone()),

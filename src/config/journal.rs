@@ -29,6 +29,9 @@ pub(super) fn journal(
     let bound = |key, most| Some(number(key, 0, 0, most)).filter(|bound| *bound > 0);
     let mut settings = audit::Settings {
         dir: store::audit_dir(&state.dir),
+        second_dir: section
+            .and_then(|section| section.string("second_dir"))
+            .map(|dir| dir.value.into()),
         deadline: Duration::from_millis(number("deadline_ms", DEADLINE_MS, 10, 60_000)),
         on_failure: OnAuditFailure::Forward,
         reserve: number("reserve_mib", 32, 0, 65_536) << 20,

@@ -76,6 +76,7 @@ pub(super) fn upstream(
                 idle_connections: limits.pool_connections,
                 opened: prometheus_client::metrics::counter::Counter::default(),
                 circuit: std::sync::Arc::default(),
+                last_known: std::sync::Arc::default(),
             },
         })
     };

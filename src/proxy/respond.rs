@@ -222,6 +222,32 @@ pub(super) fn shed(gate: &Gate, call: &Call<'_, '_>, reason: Reason) -> Answer {
     response
 }
 
+/// Answers a call that a fault of the program has ended; its completion record is written already.
+pub(super) fn fault(gate: &Gate) -> Answer {
+    let reason = Reason::Internal;
+    let refusal = Refusal {
+        reason,
+        fault: None,
+        missing: &[],
+        version: ApiVersion::Sole,
+        answer: AnswerShape::Usual,
+        credential: None,
+    };
+    let NativeAnswer {
+        status,
+        content_type,
+        body,
+    } = gate.vendor.refuse(&refusal);
+    let mut response = Response::new(AnswerBody::Gate(Some(Bytes::from(body)), None));
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(REASON, HeaderValue::from_static(reason.as_str()));
+    expose(gate, headers);
+    response
+}
+
 /// Answers a request whose body did not arrive: it was never a call, so the record is a rejection.
 pub(super) fn unread(
     core: &Core,

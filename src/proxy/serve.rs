@@ -10,6 +10,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::exchange::Arrival;
+use super::fault::Guarded;
 use super::{Core, handle, http2, respond};
 use crate::snapshot::Limits;
 use crate::tls::ClientIdentity;
@@ -79,9 +80,10 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (for_calls, for_service) = (Arc::clone(core), Arc::clone(connection));
-    // The future of a call is handed on as it is: a wrapper would copy it once more.
     let service = service_fn(move |request| {
-        handle(Arc::clone(&for_calls), Arc::clone(&for_service), request)
+        let (core, connection) = (Arc::clone(&for_calls), Arc::clone(&for_service));
+        let call = handle(Arc::clone(&core), Arc::clone(&connection), request);
+        Guarded::new(call, core, connection)
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

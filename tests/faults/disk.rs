@@ -154,6 +154,9 @@ fn f05_a_failed_sync_loses_nothing_and_is_not_repeated() {
         assert_eq!(failed, 1, "one file is put aside");
         let (code, said) = verify(&gate.state_dir());
         assert_eq!(code, 0, "{said}");
+        gate.restart(&setup(&portal)).stop();
+        let (code, said) = verify(&gate.state_dir());
+        assert_eq!(code, 0, "after a restart: {said}");
         let aside = std::fs::read_dir(&audit).unwrap().find_map(|entry| {
             let path = entry.unwrap().path();
             path.extension()

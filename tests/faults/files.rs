@@ -184,3 +184,65 @@ fn an_open_call_of_an_earlier_segment_is_closed_after_a_crash() {
     assert_eq!(count("call.decision"), count("call.completion"));
     assert_eq!(verify(&gate.state_dir()).0, 0);
 }
+
+/// Two directories: one is enough, whichever it is, and a restart goes on from the one that has more.
+#[test]
+fn one_of_two_directories_is_enough() {
+    use crate::rig::{Mounted, metric};
+    for full in ["second", "first"] {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let (state, second) = (dir.path().join("var"), dir.path().join("second"));
+        let small = if full == "first" { &state } else { &second };
+        let Some(disk) = Mounted::tmpfs(small, "8m") else {
+            return report("two", "skipped: no small file system can be mounted here");
+        };
+        let portal = Portal::start();
+        let section =
+            format!("[audit]\ndeadline_ms = 60000\nreserve_mib = 1\nsecond_dir = {second:?}");
+        let setup = setup(&portal).section(&section);
+        let mut gate = Gate::start_in(&dir, &setup);
+        let load = Load::start(&Plan::of(&gate.address));
+        load.more(200);
+        let filler = disk.fill();
+        until("degraded", Duration::from_secs(10), || {
+            metric(&gate, "grantgate_journal_degraded") == 1.0
+        });
+        load.more(300);
+        assert!(is_ready(&gate), "one is enough");
+        fs::remove_file(&filler).unwrap();
+        until("both again", Duration::from_secs(5), || {
+            metric(&gate, "grantgate_journal_degraded") == 0.0
+        });
+        load.more(100);
+        let told = load.stop();
+        assert_eq!(
+            told.answers(),
+            told.of(200) + told.of(403),
+            "{:?}",
+            told.statuses
+        );
+        gate.stop();
+        let whole = if full == "first" {
+            second.clone()
+        } else {
+            state.join("audit")
+        };
+        let check = |audit: &std::path::Path| {
+            crate::support::gate::run(&["audit", "verify", "--audit-dir", audit.to_str().unwrap()])
+        };
+        let (code, said, _) = check(&whole);
+        assert_eq!(code, 0, "{said}");
+        // Killed at the worst moment for one of them, the other says where the chain stands.
+        let mut again = Gate::start_in(&dir, &setup);
+        again.stop();
+        let (code, said, _) = check(&whole);
+        assert_eq!(code, 0, "{said}");
+        report(
+            "two",
+            &format!(
+                "the {full} full: {} calls as ever, none refused; the other one whole",
+                told.answers()
+            ),
+        );
+    }
+}

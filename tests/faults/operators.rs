@@ -22,23 +22,13 @@ fn rotations(count: usize) {
     let portal = Portal::start();
     let certs = tls::certificates();
     let gate = setup(&portal).with(&tls::setting(certs.path(), "")).start();
-    let app = tls::client(&[certs.path()], &["http/1.1"], None);
-    let ca = (
-        fs::read(certs.path().join("ca.pem")).unwrap(),
-        fs::read(certs.path().join("gate.pem")).unwrap(),
-    );
-    drop(ca);
     let pairs: Vec<tempfile::TempDir> = (0..4).map(|_| tls::certificates()).collect();
     let trusted: Vec<&Path> = pairs
         .iter()
         .map(tempfile::TempDir::path)
         .chain([certs.path()])
         .collect();
-    let app = if pairs.is_empty() {
-        app
-    } else {
-        tls::client(&trusted, &["http/1.1"], None)
-    };
+    let app = tls::client(&trusted, &["http/1.1"], None);
     let call = |app: &Arc<rustls::ClientConfig>| {
         let mut stream = tls::connect(&gate.address, app);
         let request = b"GET /rest/crm.deal.list?auth=at-1 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";

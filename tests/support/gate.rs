@@ -163,6 +163,11 @@ impl Gate {
         }
     }
 
+    /// Another gate in the same directory.
+    pub fn restart(&self, setup: &Setup) -> Self {
+        Self::start_in(&self.dir, setup)
+    }
+
     pub fn state_dir(&self) -> PathBuf {
         self.dir.path().join("var")
     }
