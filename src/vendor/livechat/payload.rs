@@ -17,7 +17,7 @@ const WRAPPED: Fault = Fault {
     reason: Reason::AmbiguousBody,
     detail: "the payload stands in a `payload` of its own, as older versions had it",
 };
-const ELEMENT: Fault = Fault {
+pub(super) const ELEMENT: Fault = Fault {
     reason: Reason::AmbiguousBody,
     detail: "`requests` of the batch is not a list of objects",
 };

@@ -203,10 +203,16 @@ impl<'r, 'c> Reader<'r, 'c> {
         }
         let single = single_of(self.catalogue, operation);
         let decides = |operation| conditions::look_at_body(self.catalogue, operation);
-        if single.is_some() || (head.has_body && decides(operation)) {
+        if !head.has_body {
+            if single.is_some() {
+                self.call.inspected = Inspected::Unparseable;
+                self.note(payload::ELEMENT);
+            }
+            self.call.operation = self.asked(operation, &Said::default());
+        } else if single.is_some() || decides(operation) {
             let json = matches!(media_type(head.headers), Some(MediaType::Json))
                 && !head.headers.contains_key(header::CONTENT_ENCODING);
-            if head.has_body && !json {
+            if !json {
                 self.note(BODY_TYPE);
             }
             self.body = Some(Judged {
@@ -324,8 +330,9 @@ impl<'r, 'c> Reader<'r, 'c> {
 
 /// The action that each element of a batch stands for: `batch_create_agents` creates agents.
 fn single_of<'c>(catalogue: &'c Catalogue, operation: &Operation) -> Option<&'c Operation> {
-    let (api, rest) = operation.name.split_once('/')?;
-    let (action, version) = rest.strip_prefix("batch_")?.rsplit_once('@')?;
+    let slash = memchr::memchr(b'/', operation.name.as_bytes())?;
+    let (api, rest) = operation.name.split_at_checked(slash)?;
+    let (action, version) = rest.strip_prefix("/batch_")?.rsplit_once('@')?;
     let named =
         |action: &str| catalogue.find(ApiVersion::Sole, &format!("{api}/{action}@{version}"));
     action
