@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use prometheus_client::metrics::gauge::Gauge;
 
+use super::listen;
 use crate::clock::Timestamp;
 use crate::config::{Config, GateConfig};
 use crate::grants::{Declared, Grants};
@@ -69,10 +70,19 @@ pub(super) fn generation(
         let on_failure = config.audit.on_failure;
         gates.push(self::gate(number, index, gate, key, on_failure, numbers));
     }
+    let mut limits = config.limits;
+    let room = listen::room_for_connections(gates.len());
+    if limits.connections > room {
+        tracing::warn!(
+            connections = room,
+            "fewer connections than configured: there are too few descriptors (RLIMIT_NOFILE)"
+        );
+        limits.connections = room;
+    }
     Snapshot {
         generation: number,
         gates,
-        limits: config.limits,
+        limits,
     }
 }
 

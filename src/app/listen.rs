@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc;
 
@@ -13,6 +14,26 @@ use crate::config::Config;
 
 /// Connections that wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+
+/// Descriptors that are for files, listeners and the admin pages.
+const APART: u64 = 64;
+
+/// Takes as many descriptors as the system lets this process have.
+fn raise_descriptors() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Refused, the limit stays what it was, and connections are bounded by that.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
+/// How many connections each of so many gates may keep, so that descriptors do not run out: a call takes one more to
+/// the upstream.
+pub(super) fn room_for_connections(gates: usize) -> u32 {
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let gates = u64::try_from(gates.max(1)).unwrap_or(u64::MAX);
+    let room = descriptors.saturating_sub(APART) / 2 / gates;
+    u32::try_from(room.max(1)).unwrap_or(u32::MAX)
+}
 
 /// Every port that the program listens on.
 pub(super) struct Listeners {
@@ -27,8 +48,9 @@ pub(super) struct GateListeners {
     pub(super) by_core: Vec<TcpListener>,
 }
 
-/// Binds all ports, or none.
+/// Binds all ports, or none, and makes room for connections.
 pub(super) fn bind_all(config: &Config, cores: usize) -> Result<Listeners, AppError> {
+    raise_descriptors();
     let failed = |what: String, address| {
         move |source| AppError::Listen {
             address,
