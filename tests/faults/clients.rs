@@ -4,7 +4,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use crate::rig::{cpu, descriptors, has, metric, nothing_unrecorded, report, setup, until, verify};
+use crate::rig::{
+    cpu, descriptors, has, metric, nothing_unrecorded, report, setup, until, verify, within,
+};
 use crate::support::load::{Load, Plan};
 use crate::support::{Client, Portal, exchange, resident_kib};
 
@@ -44,7 +46,7 @@ fn idle(count: usize) {
     load.more(500);
     let beside = load.forget();
     let resident = resident_kib(gate.pid());
-    until("the idle ones closed", Duration::from_secs(30), || {
+    until("the idle ones closed", within(30), || {
         metric(&gate, "grantgate_connections{gate=\"portal\"}") <= 4.0
     });
     drop(idle);
@@ -105,7 +107,7 @@ fn slow(count: usize) {
         }
         let answer = exchange(&gate.address, b"GET /rest/task.item.list HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer at-1\r\nx-request-id: q\r\n\r\n").unwrap();
         assert_eq!(answer.status, 403, "others are answered");
-        until(what, Duration::from_secs(20), || {
+        until(what, within(20), || {
             metric(&gate, "grantgate_connections{gate=\"portal\"}") == 0.0
         });
         told.push(format!(
@@ -201,7 +203,7 @@ fn f24_no_descriptors_left() {
     assert_eq!(client.send(call).answer().unwrap().status, 403);
     let idle = connections(&gate.address, 400);
     // What is over the room is closed at once, before descriptors run out.
-    until("full", Duration::from_secs(10), || {
+    until("full", within(10), || {
         metric(
             &gate,
             "grantgate_shed_total{gate=\"portal\",what=\"connection\"}",
@@ -224,7 +226,7 @@ fn f24_no_descriptors_left() {
     }
     let busy = (cpu(gate.pid()) - spent).as_secs_f64() / began.elapsed().as_secs_f64();
     drop(idle);
-    until("it answers again", Duration::from_secs(10), || {
+    until("it answers again", within(10), || {
         exchange(&gate.address, call).is_some_and(|answer| answer.status == 403)
     });
     gate.stop();

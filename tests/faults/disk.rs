@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::rig::{Mounted, has, is_ready, nothing_unrecorded, report, setup, until, verify};
+use crate::rig::{
+    Mounted, has, is_ready, nothing_unrecorded, report, setup, until, verify, within,
+};
 use crate::support::load::{Load, Plan};
 use crate::support::{Gate, Portal};
 
@@ -20,7 +22,7 @@ fn f03_a_full_disk_stops_an_enforcing_gate_and_it_comes_back() {
     let load = Load::start(&Plan::of(&gate.address));
     load.more(500);
     let filler = disk.fill();
-    let red = until("red", Duration::from_secs(10), || !is_ready(&gate));
+    let red = until("red", within(10), || !is_ready(&gate));
     load.more(50);
     // What was permitted before may still be on its way: from here on the count stands.
     let frozen = portal.received().len();
@@ -30,7 +32,7 @@ fn f03_a_full_disk_stops_an_enforcing_gate_and_it_comes_back() {
     assert_eq!(told.answers(), told.of(503), "{:?}", told.statuses);
     assert_eq!(portal.received().len(), frozen, "nothing is forwarded");
     std::fs::remove_file(&filler).unwrap();
-    let green = until("green", Duration::from_secs(2), || is_ready(&gate));
+    let green = until("green", within(2), || is_ready(&gate));
     load.more(200);
     let told = load.stop();
     assert!(told.of(200) > 0, "{:?}", told.statuses);
@@ -71,10 +73,10 @@ fn f04_a_full_disk_does_not_stop_a_watching_gate_and_the_gap_is_exact() {
     let load = Load::start(&Plan::of(&gate.address));
     load.more(300);
     let filler = disk.fill();
-    until("red", Duration::from_secs(10), || !is_ready(&gate));
+    until("red", within(10), || !is_ready(&gate));
     load.more(500);
     std::fs::remove_file(&filler).unwrap();
-    until("green", Duration::from_secs(2), || is_ready(&gate));
+    until("green", within(2), || is_ready(&gate));
     load.more(300);
     let told = load.stop();
     assert_eq!(told.answers(), told.of(200), "{:?}", told.statuses);
@@ -193,13 +195,11 @@ fn f06_a_sync_that_hangs_is_a_failure_with_a_deadline() {
         return report("F06", "skipped: strace is not here");
     };
     let load = Load::start(&Plan::of(&gate.address));
-    let slow = until("a refusal", Duration::from_secs(30), || {
-        load.told().of(503) > 0
-    });
+    let slow = until("a refusal", within(30), || load.told().of(503) > 0);
     let resident = crate::support::resident_kib(gate.pid());
     load.more(100);
     let told = load.stop();
-    until("green", Duration::from_secs(10), || is_ready(&gate));
+    until("green", within(10), || is_ready(&gate));
     gate.stop();
     nothing_unrecorded(&portal, &gate.state_dir());
     assert_eq!(verify(&gate.state_dir()).0, 0);

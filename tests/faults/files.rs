@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::rig::{is_ready, nothing_unrecorded, report, setup, until, verify};
+use crate::rig::{is_ready, nothing_unrecorded, report, setup, until, verify, within};
 use crate::support::gate::{journal_text, records};
 use crate::support::load::{Load, Plan};
 use crate::support::{Gate, Portal};
@@ -47,14 +47,14 @@ fn f08_segments_moved_cut_and_removed_from_outside() {
         // Once: what is cut next time might be the declaration of the last.
         let active = segments(&gate).pop().unwrap();
         harm(&active);
-        let noticed = until(what, Duration::from_secs(2), || {
+        let noticed = until(what, within(2), || {
             segments(&gate).last().is_some_and(|last| *last > active)
         });
         load.more(100);
         let told = load.stop();
-        until("green", Duration::from_secs(2), || is_ready(&gate));
+        until("green", within(2), || is_ready(&gate));
         gate.stop();
-        assert!(noticed < Duration::from_secs(1), "{what}: {noticed:?}");
+        assert!(noticed < within(1), "{what}: {noticed:?}");
         let gaps: u64 = records(&gate.state_dir())
             .iter()
             .filter(|record| record["event_kind"] == "audit.gap")
@@ -92,9 +92,7 @@ fn segments_roll_by_size_and_the_oldest_go() {
     let setup = setup(&portal).section("[audit]\nsegment_mib = 1\nguarantee = \"durable\"");
     let mut gate = Gate::start_in(&dir, &setup);
     let load = Load::start(&Plan::of(&gate.address));
-    until("three segments", Duration::from_secs(60), || {
-        segments(&gate).len() >= 3
-    });
+    until("three segments", within(60), || segments(&gate).len() >= 3);
     load.stop();
     gate.stop();
     let (code, said) = verify(&gate.state_dir());
@@ -156,13 +154,11 @@ fn an_open_call_of_an_earlier_segment_is_closed_after_a_crash() {
     let mut gate = Gate::start_in(&dir, &setup);
     let mut client = crate::support::Client::connect(&gate.address);
     client.send(b"GET /rest/crm.deal.get HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer at-1\r\nx-request-id: open\r\n\r\n");
-    until("the call", Duration::from_secs(5), || {
+    until("the call", within(5), || {
         crate::rig::decided(&gate.state_dir()).contains("open")
     });
     let load = Load::start(&Plan::of(&gate.address));
-    until("three segments", Duration::from_secs(60), || {
-        segments(&gate).len() >= 3
-    });
+    until("three segments", within(60), || segments(&gate).len() >= 3);
     gate.kill();
     load.stop();
     let mut gate = Gate::start_in(&dir, &setup);
@@ -204,13 +200,13 @@ fn one_of_two_directories_is_enough() {
         let load = Load::start(&Plan::of(&gate.address));
         load.more(200);
         let filler = disk.fill();
-        until("degraded", Duration::from_secs(10), || {
+        until("degraded", within(10), || {
             metric(&gate, "grantgate_journal_degraded") == 1.0
         });
         load.more(300);
         assert!(is_ready(&gate), "one is enough");
         fs::remove_file(&filler).unwrap();
-        until("both again", Duration::from_secs(5), || {
+        until("both again", within(5), || {
             metric(&gate, "grantgate_journal_degraded") == 0.0
         });
         load.more(100);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::rig::{
-    decided, has, is_ready, metric, nothing_unrecorded, report, setup, until, verify,
+    decided, has, is_ready, metric, nothing_unrecorded, report, setup, until, verify, within,
 };
 use crate::support::gate::Setup;
 use crate::support::load::{Load, Plan};
@@ -62,7 +62,7 @@ fn rotations(count: usize) {
             fs::copy(pair.join("gate.pem"), certs.path().join("gate.pem")).unwrap();
             fs::copy(pair.join("gate.key"), certs.path().join("gate.key")).unwrap();
             gate.signal(Signal::HUP);
-            slowest = slowest.max(until("the new certificate", Duration::from_secs(2), || {
+            slowest = slowest.max(until("the new certificate", within(2), || {
                 call(&app).1 != before
             }));
             before = call(&app).1;
@@ -119,7 +119,7 @@ fn reloads(count: usize) {
     for round in 0..count {
         if round % 4 == 3 {
             replace("[[gate]]\nthis is = broken");
-            until("rejected", Duration::from_secs(5), || {
+            until("rejected", within(5), || {
                 metric(&gate, "grantgate_policy_rejected") == 1.0
             });
             assert_eq!(metric(&gate, "grantgate_policy_generation"), generation);
@@ -130,7 +130,7 @@ fn reloads(count: usize) {
         let scopes: &[&str] = if granted { &["crm", "user"] } else { &["user"] };
         replace(&(with(scopes).text(dir.path()) + &format!("# {round}\n")));
         generation += 1.0;
-        until("loaded", Duration::from_secs(5), || {
+        until("loaded", within(5), || {
             metric(&gate, "grantgate_policy_generation") == generation
         });
         assert_eq!(
@@ -235,7 +235,7 @@ fn f23_the_clock_jumps() {
         let request = b"GET /rest/crm.deal.list?auth=at-1 HTTP/1.1\r\nhost: gate\r\n\r\n";
         let answer = exchange(&gate.address, request).unwrap();
         assert_eq!(answer.status, status, "at {jump} s");
-        assert!(began.elapsed() < Duration::from_secs(1));
+        assert!(began.elapsed() < within(1));
         assert!(is_ready(&gate));
         told.push(format!("{jump} s: {status}"));
     }
@@ -459,7 +459,7 @@ fn f28_a_name_gets_another_address() {
     *address.lock().unwrap() = Some([127, 0, 0, 3]);
     one.store(false, Ordering::Relaxed);
     let mut failures = 0;
-    let moved = until("the new address", Duration::from_secs(10), || {
+    let moved = until("the new address", within(10), || {
         let answer = ask();
         failures += usize::from(answer.status != 200);
         answer.text().contains("second")

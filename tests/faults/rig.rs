@@ -54,6 +54,15 @@ pub fn nothing_unrecorded(portal: &Portal, state_dir: &Path) -> usize {
     seen.len()
 }
 
+/// So many seconds; more in a debug build, beside which other tests run.
+pub const fn within(secs: u64) -> Duration {
+    Duration::from_secs(if cfg!(debug_assertions) {
+        secs * 5
+    } else {
+        secs
+    })
+}
+
 /// Waits for something, at most so long; how long it took.
 pub fn until(what: &str, most: Duration, mut done: impl FnMut() -> bool) -> Duration {
     let began = Instant::now();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::rig::{descriptors, metric, nothing_unrecorded, report, setup, until, verify};
+use crate::rig::{descriptors, metric, nothing_unrecorded, report, setup, until, verify, within};
 use crate::support::gate::Setup;
 use crate::support::load::{Load, Plan};
 use crate::support::portal::{Reply, ok};
@@ -51,16 +51,12 @@ fn f10_a_portal_that_hangs_does_not_slow_another_gate() {
         refused: 0,
         ..Plan::of(&gate.address)
     });
-    until("a time-out", Duration::from_secs(5), || {
-        load.told().of(504) > 30
-    });
+    until("a time-out", within(5), || load.told().of(504) > 30);
     beside.forget();
     beside.more(400);
     let during = beside.stop();
     hangs.store(false, Ordering::Relaxed);
-    let back = until("recovery", Duration::from_secs(5), || {
-        load.told().of(200) > 0
-    });
+    let back = until("recovery", within(5), || load.told().of(200) > 0);
     let told = load.stop();
     assert_eq!(during.answers(), during.of(200));
     assert!(told.of(504) >= 32, "{:?}", told.statuses);
@@ -253,7 +249,7 @@ fn after_trouble_nothing_is_held() {
     drop(hanging);
     load.more(100);
     load.stop();
-    until("everything free", Duration::from_secs(5), || {
+    until("everything free", within(5), || {
         metric(&gate, "grantgate_calls_in_flight{gate=\"portal\"}") == 0.0
             && descriptors(gate.pid()) <= before
     });
