@@ -382,3 +382,39 @@ fn served(rig: &Rig) -> bool {
     let _ = stream.read_to_string(&mut answer);
     answer.starts_with("HTTP/1.1 200")
 }
+
+/// A peer that says nothing is closed, and a body that ends by a reset without an error is no body.
+#[test]
+fn silence_and_a_reset_body_end_their_connection_and_call() {
+    let portal = Portal::start();
+    let mut rig = rig(&portal, "", "[limits]\nhead_secs = 1");
+    let mut silent = connect(&rig.gate.address, &rig.app);
+    // The handshake alone.
+    while silent.conn.is_handshaking() {
+        silent.conn.complete_io(&mut silent.sock).unwrap();
+    }
+    let mut one = open(&rig);
+    let headers = block("POST", "/rest/crm.deal.add");
+    one.write_all(&frame(HEADERS, END_HEADERS, 1, &headers))
+        .unwrap();
+    one.write_all(
+        &[
+            frame(DATA, 0, 1, b"{\"a\":"),
+            frame(RST_STREAM, 0, 1, &[0; 4]),
+        ]
+        .concat(),
+    )
+    .unwrap();
+    for stream in [&mut silent, &mut one] {
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest);
+    }
+    assert!(portal.take().is_empty(), "half a body is not forwarded");
+    rig.gate.stop();
+    assert!(
+        rig.gate
+            .records_of("call.decision")
+            .iter()
+            .all(|record| record["decision"] != "allow")
+    );
+}

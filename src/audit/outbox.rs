@@ -71,7 +71,7 @@ pub(super) struct BatchState {
 const OPEN: u8 = 0;
 const RECORDED: u8 = 1;
 /// It was not written in time, and may still be.
-const OVERDUE: u8 = 2;
+pub(super) const OVERDUE: u8 = 2;
 /// It could not be written.
 const LOST: u8 = 3;
 
@@ -277,7 +277,7 @@ impl Shared {
 }
 
 impl BatchState {
-    fn settle(&self, state: u8) {
+    pub(super) fn settle(&self, state: u8) {
         let _ = self
             .state
             .compare_exchange(OPEN, state, Ordering::AcqRel, Ordering::Acquire);

@@ -83,6 +83,13 @@ pub fn segments(dir: &Path) -> io::Result<Vec<Segment>> {
     Ok(segments)
 }
 
+/// True if the first line is no whole record: nothing in the file was ever acknowledged.
+pub(super) fn is_unbegun(path: &Path) -> io::Result<bool> {
+    let mut line = Vec::new();
+    lines(path)?(&mut line)?;
+    Ok(split(&line).is_none() || line.contains(&0))
+}
+
 /// Reads lines with their ends; a last line without an end is a cut one.
 pub(super) fn lines(
     path: &Path,

@@ -40,12 +40,22 @@ pub(super) fn recover(dir: &Path) -> Result<Recovery, JournalError> {
         .create(dir)
         .map_err(io(dir))?;
     let mut segments = read::segments(dir).map_err(io(dir))?;
-    segments.retain(|segment| !segment.failed);
-    // One that was made and not begun to be written: the one before it goes on.
-    if segments.len() > 1
-        && let Some(last) = segments.last()
-        && fs::metadata(&last.path).map_err(io(&last.path))?.len() == 0
+    if let Some(last) = segments.last_mut()
+        && last.failed
     {
+        // The gate died before its successor stood: what can be read of it goes on.
+        let path = dir.join(segment::name(last.first));
+        fs::rename(&last.path, &path).map_err(io(&path))?;
+        (last.path, last.failed) = (path, false);
+    }
+    segments.retain(|segment| !segment.failed);
+    // One that was made and holds no whole record yet: the one before it goes on.
+    let mut dropped = 0;
+    while segments.len() > 1
+        && let Some(last) = segments.last()
+        && read::is_unbegun(&last.path).map_err(io(&last.path))?
+    {
+        dropped += fs::metadata(&last.path).map_err(io(&last.path))?.len();
         fs::remove_file(&last.path).map_err(io(&last.path))?;
         segments.pop();
     }
@@ -64,7 +74,7 @@ pub(super) fn recover(dir: &Path) -> Result<Recovery, JournalError> {
     let (mut line, mut number, mut whole) = (Vec::new(), 0_u64, 0_u64);
     let mut calls = Calls::default();
     let mut torn: Option<SegmentError> = None;
-    let mut cut_bytes = 0_u64;
+    let mut cut_bytes = dropped;
     while next(&mut line).map_err(io(&path))? > 0 {
         number += 1;
         let length = u64::try_from(line.len()).unwrap_or(u64::MAX);
@@ -87,7 +97,7 @@ pub(super) fn recover(dir: &Path) -> Result<Recovery, JournalError> {
                 });
             }
             torn = Some(error);
-            cut_bytes = length;
+            cut_bytes += length;
             continue;
         }
         whole += length;

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
+use super::segment::is_full;
+
 /// A file that takes up room and holds nothing.
 #[derive(Debug)]
 pub(super) struct Reserve {
@@ -35,10 +37,18 @@ impl Reserve {
         if self.bytes == 0 || self.held {
             return true;
         }
-        self.held = self.fill().is_ok();
-        if !self.held {
-            // A part of it would only be missing elsewhere.
-            let _ = fs::remove_file(&self.path);
+        match self.fill() {
+            Ok(()) => self.held = true,
+            Err(error) if is_full(&error) => {
+                // A part of it would only be missing elsewhere.
+                let _ = fs::remove_file(&self.path);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no reserve can be kept on the journal's disk: it goes on without one");
+                let _ = fs::remove_file(&self.path);
+                self.bytes = 0;
+                return true;
+            }
         }
         self.held
     }

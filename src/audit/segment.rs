@@ -140,6 +140,14 @@ impl ActiveSegment {
         lines
     }
 
+    /// Gives the file its own name.
+    pub(super) fn rename(&mut self, dir: &Path) -> io::Result<()> {
+        let path = dir.join(name(self.first));
+        fs::rename(&self.path, &path)?;
+        self.path = path;
+        sync_dir(dir)
+    }
+
     /// Puts the file aside, as one that a sync failed on: what the kernel holds of it is not known.
     pub(super) fn put_aside(&self) -> io::Result<()> {
         let mut aside = self.path.clone().into_os_string();

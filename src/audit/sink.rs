@@ -1,6 +1,6 @@
 //! One directory that the journal is kept in: its active segment, and what is done when that fails.
 
-use std::fs::DirBuilder;
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -130,12 +130,20 @@ impl Sink {
     }
 
     fn rescue(&mut self) -> io::Result<()> {
+        // Whole under another name before the old one goes: whenever the gate dies, the records stand somewhere.
+        let (beside, first) = (self.dir.join(".next"), self.unsynced_first);
+        let _ = fs::remove_file(&beside);
+        let mut segment = ActiveSegment::open(&beside, first)?;
+        let written = segment.append(&self.unsynced);
+        if let Err(error) = written
+            .map_err(WriteError::into_io)
+            .and_then(|()| segment.sync())
+        {
+            let _ = fs::remove_file(&beside);
+            return Err(error);
+        }
         self.segment.put_aside()?;
-        let mut segment = ActiveSegment::create(&self.dir, self.unsynced_first)?;
-        segment
-            .append(&self.unsynced)
-            .map_err(WriteError::into_io)?;
-        segment.sync()?;
+        segment.rename(&self.dir)?;
         self.segment = segment;
         Ok(())
     }
@@ -157,6 +165,10 @@ impl Sink {
             .recursive(true)
             .mode(0o700)
             .create(&self.dir)?;
+        if !self.unsynced.is_empty() {
+            // What comes is synced: what came before should not be the one that is missing.
+            let _ = self.segment.sync();
+        }
         self.segment = ActiveSegment::create(&self.dir, first)?;
         self.unsynced.clear();
         self.unsynced_first = first;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::inbox::{Batch, Inbox};
 use super::lifecycle::{self, Constants, StartRecord};
 use super::member::EventId;
-use super::outbox::Shared;
+use super::outbox::{OVERDUE, Shared};
 use super::retention::Retention;
 use super::segment::{self, Tampering};
 use super::sink::Rolling;
@@ -170,6 +170,13 @@ impl Writer {
         // Whoever needs no sync does not wait for one.
         acknowledge(batches.iter_mut().filter(|batch| !batch.sync), true);
         let synced = self.sinks.settle(&self.lines, next, sync);
+        if synced.is_err() {
+            // They may be there or not, which is not the same as lost.
+            let uncertain = batches.iter().filter(|batch| batch.sync);
+            for state in uncertain.filter_map(|batch| batch.state.as_ref()) {
+                state.settle(OVERDUE);
+            }
+        }
         acknowledge(
             batches.iter_mut().filter(|batch| batch.sync),
             synced.is_ok(),

@@ -23,6 +23,7 @@ pub struct CallBody {
     held_bytes: u64,
     stored: Option<Stored>,
     rest: Rest,
+    by_http2: bool,
     /// Gives the room back with the last piece.
     _room: Option<Room>,
 }
@@ -53,6 +54,9 @@ pub enum BodyError {
     /// The app broke it off.
     #[error("the app broke its body off")]
     App(#[source] hyper::Error),
+    /// The app reset its HTTP/2 stream within it.
+    #[error("the app reset its stream within the body")]
+    Cut,
     /// What waited in a file could not be read again.
     #[error("the body that waited could not be read again")]
     Stored(#[source] io::Error),
@@ -69,6 +73,7 @@ impl CallBody {
             held_bytes: 0,
             stored: None,
             rest: Rest::Nothing,
+            by_http2: false,
             _room: None,
         }
     }
@@ -107,6 +112,7 @@ impl CallBody {
                 reading: None,
             }),
             rest: Rest::Nothing,
+            by_http2: false,
             _room: Some(room),
         }
     }
@@ -114,6 +120,12 @@ impl CallBody {
     /// The same, with what was not read.
     pub(super) fn with_rest(mut self, rest: Incoming) -> Self {
         self.rest = Rest::Coming(rest);
+        self
+    }
+
+    /// The same, as it came by HTTP/2 or not: there an app can break a body off so that it looks ended.
+    pub(super) const fn by_http2(mut self, by_http2: bool) -> Self {
+        self.by_http2 = by_http2;
         self
     }
 
@@ -200,16 +212,20 @@ impl CallBody {
 }
 
 impl Rest {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+    fn poll(
+        &mut self,
+        by_http2: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, BodyError>>> {
         match self {
             Self::Nothing => Poll::Ready(None),
-            Self::Coming(incoming) => poll_data(incoming, cx),
+            Self::Coming(incoming) => poll_data(incoming, by_http2, cx),
             Self::Watched {
                 incoming,
                 watch,
                 withheld,
             } => loop {
-                match std::task::ready!(poll_data(incoming, cx)) {
+                match std::task::ready!(poll_data(incoming, by_http2, cx)) {
                     Some(Ok(piece)) => {
                         if let Err(fault) = watch.feed(&piece) {
                             return Poll::Ready(Some(Err(BodyError::Unclean(fault))));
@@ -260,10 +276,15 @@ impl Rest {
 /// The next piece of data; trailers are passed over.
 fn poll_data(
     incoming: &mut Incoming,
+    by_http2: bool,
     cx: &mut Context<'_>,
 ) -> Poll<Option<Result<Bytes, BodyError>>> {
     loop {
         match std::task::ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
+            // A reset without an error (RFC 9113 section 8.1) is no end of the body.
+            None if by_http2 && !incoming.is_end_stream() => {
+                return Poll::Ready(Some(Err(BodyError::Cut)));
+            }
             None => return Poll::Ready(None),
             Some(Err(error)) => return Poll::Ready(Some(Err(BodyError::App(error)))),
             Some(Ok(frame)) => {
@@ -293,7 +314,10 @@ impl Body for CallBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let piece = match std::task::ready!(self.poll_held(cx)) {
-            None => std::task::ready!(self.rest.poll(cx)),
+            None => {
+                let by_http2 = self.by_http2;
+                std::task::ready!(self.rest.poll(by_http2, cx))
+            }
             held => held,
         };
         Poll::Ready(piece.map(|piece| piece.map(Frame::data)))

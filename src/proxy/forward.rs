@@ -129,7 +129,9 @@ fn broken_off(error: &hyper::Error) -> (Reason, Outcome) {
             );
             (Reason::Internal, Outcome::Aborted)
         }
-        Some(BodyError::App(_)) | None => (Reason::AmbiguousFraming, Outcome::ClientGone),
+        Some(BodyError::App(_) | BodyError::Cut) | None => {
+            (Reason::AmbiguousFraming, Outcome::ClientGone)
+        }
     }
 }
 

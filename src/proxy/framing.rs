@@ -31,6 +31,11 @@ const HOST_UNKNOWN: Fault = Fault {
     detail: "this gate does not answer for the Host",
 };
 
+const TARGET: Fault = Fault {
+    reason: Reason::AmbiguousFraming,
+    detail: "the target has no path",
+};
+
 /// The first thing that is wrong with a request's framing and host, if any (RFC 9112 sections 3.2 and 6, RFC 9110
 /// section 7.8).
 pub fn check(head: &Parts, hosts: &[String]) -> Option<Fault> {
@@ -38,6 +43,7 @@ pub fn check(head: &Parts, hosts: &[String]) -> Option<Fault> {
         .or_else(|| host(head))
         .or_else(|| connection(&head.headers))
         .or_else(|| tunnel(head))
+        .or_else(|| target(head))
         .or_else(|| known_host(&head.headers, hosts))
 }
 
@@ -96,6 +102,12 @@ fn connection(headers: &HeaderMap) -> Option<Fault> {
             || overrides(b"method")
     };
     names.into_iter().any(decides).then_some(CONNECTION_NAMES)
+}
+
+/// A target with a query only would be sent on with a path that was not judged.
+fn target(head: &Parts) -> Option<Fault> {
+    let target = head.uri.path_and_query()?.as_str();
+    (!target.starts_with('/') && target != "*").then_some(TARGET)
 }
 
 fn tunnel(head: &Parts) -> Option<Fault> {

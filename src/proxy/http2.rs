@@ -36,6 +36,8 @@ const OWN_RESETS: usize = 128;
 const GIVEN_UP: usize = 100;
 /// What a peer without any call may send in a second: settings, pings and their like, in bytes.
 const CHATTER: u64 = 16 * 1024;
+/// How long a peer without calls may take to go once it was told to.
+const GOODBYE: Duration = Duration::from_secs(5);
 /// How often a connection is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -83,6 +85,7 @@ where
     let mut stop = pin!(stop);
     let mut look = tokio::time::interval(LOOK);
     let mut stopping = false;
+    let mut idle_since: Option<Instant> = None;
     loop {
         tokio::select! {
             ended = served.as_mut() => return ended,
@@ -91,12 +94,17 @@ where
                 served.as_mut().graceful_shutdown();
             }
             _ = look.tick() => match activity.verdict(limits) {
-                Verdict::GoesOn => {}
-                Verdict::Idle if stopping => {}
-                Verdict::Idle => {
-                    stopping = true;
-                    served.as_mut().graceful_shutdown();
-                }
+                Verdict::GoesOn => idle_since = None,
+                Verdict::Idle => match idle_since {
+                    // A peer that does not answer GOAWAY either is closed; what is left of an answer has its time.
+                    Some(since) if since.elapsed() > limits.answer_idle.min(GOODBYE) => return Ok(()),
+                    Some(_) => {}
+                    None => {
+                        idle_since = Some(Instant::now());
+                        stopping = true;
+                        served.as_mut().graceful_shutdown();
+                    }
+                },
                 Verdict::Abuse(why) => {
                     tracing::debug!(why, peer = connection.peer, "a connection is closed");
                     return Ok(());
@@ -112,6 +120,17 @@ fn as_http1(mut request: Request<Incoming>) -> Request<Incoming> {
     let authority = request.uri().authority();
     let host = authority.and_then(|authority| HeaderValue::try_from(authority.as_str()).ok());
     let headers = request.headers_mut();
+    // HTTP/1.1 has none around a value; sent on, they would be gone.
+    for value in headers.values_mut() {
+        let trimmed = value.as_bytes().trim_ascii();
+        if trimmed.len() < value.len() {
+            let sensitive = value.is_sensitive();
+            if let Ok(mut plain) = HeaderValue::from_bytes(trimmed) {
+                plain.set_sensitive(sensitive);
+                *value = plain;
+            }
+        }
+    }
     if let Some(host) = host
         && !headers.contains_key(HOST)
     {

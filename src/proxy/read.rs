@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::Version;
 use http::request::Parts;
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -44,6 +45,7 @@ pub(super) async fn read<'r, 'c>(
     body: Incoming,
 ) -> Result<(Call<'r, 'c>, CallBody), Unread> {
     let has_body = !body.is_end_stream();
+    let by_http2 = head.version == Version::HTTP_2;
     let target = head
         .uri
         .path_and_query()
@@ -63,11 +65,11 @@ pub(super) async fn read<'r, 'c>(
     } else if let Some(watch) = reader.watch() {
         CallBody::watched(body, watch)
     } else if reader.wants_body() {
-        inspect(&mut reader, limits, budget, body).await?
+        inspect(&mut reader, limits, budget, body, by_http2).await?
     } else {
         CallBody::unread(body)
     };
-    Ok((reader.finish(), body))
+    Ok((reader.finish(), body.by_http2(by_http2)))
 }
 
 /// Feeds the reader with the body, up to the limits.
@@ -76,6 +78,7 @@ async fn inspect(
     limits: &Limits,
     budget: &Arc<Budget>,
     mut body: Incoming,
+    by_http2: bool,
 ) -> Result<CallBody, Unread> {
     let mut held = Held::new(budget);
     if body.size_hint().lower() > limits.inspected_body {
@@ -84,7 +87,7 @@ async fn inspect(
     }
     let until = Instant::now() + limits.body_total;
     let mut whole = true;
-    while let Some(piece) = next_piece(&mut body, limits, until).await? {
+    while let Some(piece) = next_piece(&mut body, limits, until, by_http2).await? {
         let fits = held.push(&piece).await;
         if held.bytes() > limits.inspected_body {
             reader.note(OVER_CAP);
@@ -107,6 +110,7 @@ async fn next_piece(
     body: &mut Incoming,
     limits: &Limits,
     until: Instant,
+    by_http2: bool,
 ) -> Result<Option<Bytes>, Unread> {
     loop {
         if body.is_end_stream() {
@@ -116,6 +120,8 @@ async fn next_piece(
         let patience = until.min(Instant::now() + limits.body_idle);
         match timeout_at(patience, frame).await {
             Err(_) => return Err(Unread::Timeout),
+            // An HTTP/2 stream that was reset without an error looks ended.
+            Ok(None) if by_http2 && !body.is_end_stream() => return Err(Unread::Broken),
             Ok(None) => return Ok(None),
             Ok(Some(Err(_))) => return Err(Unread::Broken),
             Ok(Some(Ok(frame))) => {
