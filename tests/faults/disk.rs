@@ -1,7 +1,7 @@
 //! Full, failing and slow disks: F03 to F07.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::rig::{
     Mounted, has, is_ready, nothing_unrecorded, report, setup, until, verify, within,

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::rig::{is_ready, nothing_unrecorded, report, setup, until, verify, within};
 use crate::support::gate::{journal_text, records};
