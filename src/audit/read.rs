@@ -83,11 +83,16 @@ pub fn segments(dir: &Path) -> io::Result<Vec<Segment>> {
     Ok(segments)
 }
 
-/// True if the first line is no whole record: nothing in the file was ever acknowledged.
+/// True if the file holds no whole record, not even one that was changed: nothing in it was ever acknowledged.
 pub(super) fn is_unbegun(path: &Path) -> io::Result<bool> {
+    let mut next = lines(path)?;
     let mut line = Vec::new();
-    lines(path)?(&mut line)?;
-    Ok(split(&line).is_none() || line.contains(&0))
+    while next(&mut line)? > 0 {
+        if sequence(&line).is_some() && line.ends_with(b"\"}\n") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Reads lines with their ends; a last line without an end is a cut one.
@@ -153,12 +158,18 @@ pub(super) fn group(line: &[u8]) -> Option<[u8; 36]> {
         .ok()
 }
 
-/// How many decisions were open where a segment begins, by the line of its head; 0 in any other line.
+/// How many decisions were open where a segment begins, by its first line. A segment that was begun in haste does not say:
+/// as many as there may be.
 pub(super) fn open_decisions(line: &[u8]) -> u64 {
+    match kind(line) {
+        b"audit.checkpoint" => {}
+        b"audit.started" => return 0,
+        _ => return u64::MAX,
+    }
     let digits = member(line, b",\"open_decisions\":").unwrap_or_default();
     let end = digits.iter().position(|b| !b.is_ascii_digit());
     end.and_then(|end| std::str::from_utf8(digits.get(..end)?).ok()?.parse().ok())
-        .unwrap_or_default()
+        .unwrap_or(u64::MAX)
 }
 
 /// What follows a member's name in a record's line.

@@ -40,15 +40,6 @@ pub(super) fn recover(dir: &Path) -> Result<Recovery, JournalError> {
         .create(dir)
         .map_err(io(dir))?;
     let mut segments = read::segments(dir).map_err(io(dir))?;
-    if let Some(last) = segments.last_mut()
-        && last.failed
-    {
-        // The gate died before its successor stood: what can be read of it goes on.
-        let path = dir.join(segment::name(last.first));
-        fs::rename(&last.path, &path).map_err(io(&path))?;
-        (last.path, last.failed) = (path, false);
-    }
-    segments.retain(|segment| !segment.failed);
     // One that was made and holds no whole record yet: the one before it goes on.
     let mut dropped = 0;
     while segments.len() > 1
@@ -58,6 +49,14 @@ pub(super) fn recover(dir: &Path) -> Result<Recovery, JournalError> {
         dropped += fs::metadata(&last.path).map_err(io(&last.path))?.len();
         fs::remove_file(&last.path).map_err(io(&last.path))?;
         segments.pop();
+    }
+    if let Some(last) = segments.last_mut()
+        && last.failed
+    {
+        // The gate died before its successor stood: what can be read of it goes on.
+        let path = dir.join(segment::name(last.first));
+        fs::rename(&last.path, &path).map_err(io(&path))?;
+        (last.path, last.failed) = (path, false);
     }
     let Some(segment) = segments.pop() else {
         return Ok(Recovery {
@@ -116,7 +115,7 @@ pub(super) fn recover(dir: &Path) -> Result<Recovery, JournalError> {
             .map_err(io(&path))?;
     }
     let open = calls
-        .with_earlier(segments)
+        .with_earlier(segments, segment.first)
         .map_err(io(dir))?
         .into_iter()
         .map(|group| String::from_utf8_lossy(&group).into_owned())
@@ -158,7 +157,11 @@ impl Calls {
     }
 
     /// Looks into earlier segments, newest first, as far as some call may still be open there.
-    fn with_earlier(mut self, mut segments: Vec<Segment>) -> io::Result<BTreeSet<[u8; 36]>> {
+    fn with_earlier(
+        mut self,
+        mut segments: Vec<Segment>,
+        mut until: u64,
+    ) -> io::Result<BTreeSet<[u8; 36]>> {
         while self.before > u64::try_from(self.ended.len()).unwrap_or(u64::MAX)
             && let Some(segment) = segments.pop()
         {
@@ -166,7 +169,8 @@ impl Calls {
             let mut earlier = Self::default();
             let mut next = read::lines(&segment.path)?;
             let (mut line, mut first) = (Vec::new(), true);
-            while next(&mut line)? > 0 {
+            // What a sync failed on stands again in the segment after it.
+            while next(&mut line)? > 0 && read::sequence(&line).is_none_or(|seq| seq < until) {
                 if std::mem::take(&mut first) {
                     earlier.before = read::open_decisions(&line);
                 }
@@ -179,6 +183,7 @@ impl Calls {
             }
             self.ended.extend(earlier.ended);
             self.before = earlier.before;
+            until = segment.first;
         }
         Ok(self.open)
     }

@@ -152,7 +152,13 @@ impl ActiveSegment {
     pub(super) fn put_aside(&self) -> io::Result<()> {
         let mut aside = self.path.clone().into_os_string();
         aside.push(".failed");
-        fs::rename(&self.path, aside)
+        match fs::rename(&self.path, &aside) {
+            // Done the last time.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && Path::new(&aside).exists() => {
+                Ok(())
+            }
+            renamed => renamed,
+        }
     }
 }
 

@@ -33,6 +33,8 @@ pub(super) struct Sink {
     unsynced_first: u64,
     /// Why the active segment is not written any more.
     broken: Option<String>,
+    /// A sync has failed on it: it must not be asked again, and what is not synced is to be written anew.
+    sync_failed: bool,
     full: bool,
 }
 
@@ -47,6 +49,7 @@ impl Sink {
             unsynced: Vec::new(),
             unsynced_first: next,
             broken: None,
+            sync_failed: false,
             full: false,
         };
         super::segment::sync_dir(&sink.dir)?;
@@ -121,14 +124,14 @@ impl Sink {
         let rescued = self.rescue();
         let cause = format!("a sync failed: {error}");
         if let Err(second) = rescued {
+            self.sync_failed = true;
             self.broken = Some(format!("{cause}; so did a new segment: {second}"));
             return Err(cause);
         }
-        self.unsynced.clear();
-        self.unsynced_first = next;
         Ok(())
     }
 
+    /// Writes what is not known to be kept to a new segment, in the place of the one that a sync failed on.
     fn rescue(&mut self) -> io::Result<()> {
         // Whole under another name before the old one goes: whenever the gate dies, the records stand somewhere.
         let (beside, first) = (self.dir.join(".next"), self.unsynced_first);
@@ -145,6 +148,9 @@ impl Sink {
         self.segment.put_aside()?;
         segment.rename(&self.dir)?;
         self.segment = segment;
+        self.unsynced_first += u64::try_from(lines_in(&self.unsynced)).unwrap_or_default();
+        self.unsynced.clear();
+        (self.broken, self.sync_failed) = (None, false);
         Ok(())
     }
 
@@ -165,9 +171,10 @@ impl Sink {
             .recursive(true)
             .mode(0o700)
             .create(&self.dir)?;
-        if !self.unsynced.is_empty() {
-            // What comes is synced: what came before should not be the one that is missing.
-            let _ = self.segment.sync();
+        // What comes is synced: what came before should not be the one that is missing.
+        if self.sync_failed || (!self.unsynced.is_empty() && self.segment.sync().is_err()) {
+            self.sync_failed = true;
+            return self.rescue();
         }
         self.segment = ActiveSegment::create(&self.dir, first)?;
         self.unsynced.clear();
@@ -195,8 +202,6 @@ impl Sink {
         let wanted = self.reserve.bytes();
         if wanted == 0 || (room > wanted + wanted / 8 && self.reserve.take()) {
             self.full = false;
-            // What could not be written may be possible now.
-            self.broken = None;
         }
     }
 
@@ -214,6 +219,11 @@ impl Sink {
     pub(super) fn free_bytes(&self) -> Option<u64> {
         free_bytes(&self.dir)
     }
+}
+
+/// How many lines there are.
+fn lines_in(lines: &[u8]) -> usize {
+    memchr::memchr_iter(b'\n', lines).count()
 }
 
 impl Drop for Sink {

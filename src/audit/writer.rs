@@ -243,8 +243,9 @@ impl Writer {
     /// Closes a segment that is due, or cannot be written any more, and begins the next.
     fn turn_over(&mut self) {
         let broken = self.sinks.is_broken();
-        let due = self.sinks.is_due(self.rolling) && self.roll_from <= Instant::now();
-        if self.sinks.is_full() || !(broken || due) {
+        let due = self.sinks.is_due(self.rolling);
+        // A disk that has just failed is not tried again for every batch.
+        if self.sinks.is_full() || !(broken || due) || self.roll_from > Instant::now() {
             return;
         }
         if due && !broken {
@@ -265,7 +266,7 @@ impl Writer {
         }
         if let Err(error) = self.sinks.begin(self.chain.seq + 1, self.retention) {
             tracing::warn!(%error, "a new segment of the journal cannot be begun");
-            self.roll_from = Instant::now() + ROLL_AGAIN;
+            self.roll_from = Instant::now() + if broken { TICK } else { ROLL_AGAIN };
         }
     }
 

@@ -100,16 +100,23 @@ fn f04_a_full_disk_does_not_stop_a_watching_gate_and_the_gap_is_exact() {
     );
 }
 
+/// Where strace writes what it sees of such a gate.
+fn trace_of(inject: &str) -> std::path::PathBuf {
+    let name = format!("grantgate-{}-{inject}", std::process::id());
+    std::env::temp_dir().join(name.replace([':', '='], "-"))
+}
+
 /// A gate under strace, which does something to every nth sync.
 fn with_syncs(portal: &Portal, inject: &str) -> Option<Gate> {
     if !has("strace") {
         return None;
     }
-    let trace = std::env::temp_dir().join(format!("grantgate-trace-{}", std::process::id()));
+    let trace = trace_of(inject);
     let mut setup = setup(portal);
     setup.under = [
         "strace",
         "-f",
+        "-y",
         "-qq",
         "-e",
         "trace=fdatasync",
@@ -184,6 +191,42 @@ fn f05_a_failed_sync_loses_nothing_and_is_not_repeated() {
         "F05",
         &format!("{rounds} rounds: new segment each time, chain whole, no call without a decision"),
     );
+}
+
+/// F05, twice over: the sync of the new segment fails as well. Calls are refused until one succeeds, no file is synced again
+/// after it failed, and the chain is whole.
+#[test]
+fn f05_when_the_new_segment_fails_too() {
+    let portal = Portal::start();
+    let inject = "inject=fdatasync:error=EIO:when=20..24";
+    let Some(mut gate) = with_syncs(&portal, inject) else {
+        return report("F05", "skipped: strace is not here");
+    };
+    let load = Load::start(&Plan::of(&gate.address));
+    until("a refusal", within(10), || load.told().of(503) > 0);
+    load.forget();
+    until("calls again", within(10), || load.told().of(200) > 50);
+    load.stop();
+    assert!(is_ready(&gate));
+    gate.stop();
+    let trace = std::fs::read_to_string(trace_of(inject)).unwrap();
+    let failed: Vec<&str> = trace
+        .lines()
+        .filter(|line| line.contains("EIO"))
+        .filter_map(|line| line.split('<').nth(1)?.split('>').next())
+        .filter(|path| path.ends_with(".ndjson"))
+        .collect();
+    assert_eq!(failed.len(), 1, "a segment is asked once: {failed:?}");
+    assert!(
+        !trace.contains(".failed>"),
+        "and not after it was put aside"
+    );
+    let (code, said) = verify(&gate.state_dir());
+    assert_eq!(code, 0, "{said}");
+    gate.restart(&setup(&portal)).stop();
+    let (code, said) = verify(&gate.state_dir());
+    assert_eq!(code, 0, "after a restart: {said}");
+    report("F05", "five failures in a row: refused, then whole again");
 }
 
 /// F06: a sync that hangs costs the waiting calls their patience, and nothing goes on without its record.

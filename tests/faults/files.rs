@@ -241,3 +241,72 @@ fn one_of_two_directories_is_enough() {
         );
     }
 }
+
+/// Puts these segments into the journal's directory, and nothing else.
+fn as_it_was(gate: &Gate, whole: &[(PathBuf, Vec<u8>)]) {
+    for path in segments(gate) {
+        fs::remove_file(path).unwrap();
+    }
+    for (path, text) in whole {
+        fs::write(path, text).unwrap();
+    }
+}
+
+/// What a crash, or somebody, may leave of the newest segment: a piece of its first record goes, whole records never do.
+#[test]
+fn the_newest_segment_is_repaired_or_refused_and_never_thrown_away() {
+    use crate::support::gate::run;
+    let portal = Portal::start();
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let setup = setup(&portal).section("[audit]\nsegment_mib = 1\nguarantee = \"durable\"");
+    let mut gate = Gate::start_in(&dir, &setup);
+    let load = Load::start(&Plan::of(&gate.address));
+    until("two segments", within(60), || segments(&gate).len() >= 2);
+    load.more(50);
+    load.stop();
+    gate.stop();
+    let whole: Vec<(PathBuf, Vec<u8>)> = segments(&gate)
+        .into_iter()
+        .map(|path| (path.clone(), fs::read(path).unwrap()))
+        .collect();
+    let (last, text) = whole.last().unwrap();
+    let first_line = text.iter().position(|b| *b == b'\n').unwrap() + 1;
+    let mut changed = text.clone();
+    changed[first_line - 2] = b'x';
+    let mut zeros = text[..200].to_vec();
+    zeros[100..].fill(0);
+    for (what, left, goes_on) in [
+        ("torn in its first record", text[..200].to_vec(), true),
+        ("a page that was never stored", zeros, true),
+        ("empty", Vec::new(), true),
+        ("its first record changed", changed, false),
+    ] {
+        as_it_was(&gate, &whole);
+        fs::write(last, &left).unwrap();
+        if goes_on {
+            let mut again = Gate::start_in(&dir, &setup);
+            again.stop();
+            let (code, said) = verify(&gate.state_dir());
+            assert_eq!(code, 0, "{what}: {said}");
+        } else {
+            let config = dir.path().join("grantgate.toml");
+            let (code, _, err) = run(&["serve", "--config", config.to_str().unwrap()]);
+            assert_eq!(code, 1, "{what}");
+            assert!(err.contains("cannot be continued"), "{what}: {err}");
+            assert_eq!(
+                fs::read(last).unwrap(),
+                left,
+                "{what}: nothing is taken away"
+            );
+        }
+    }
+    // A gate that died before the successor of a put aside segment stood.
+    as_it_was(&gate, &whole);
+    fs::rename(last, last.with_extension("ndjson.failed")).unwrap();
+    let before = records(&gate.state_dir()).len();
+    let mut again = Gate::start_in(&dir, &setup);
+    again.stop();
+    assert!(records(&gate.state_dir()).len() > before);
+    let (code, said) = verify(&gate.state_dir());
+    assert_eq!(code, 0, "{said}");
+}
