@@ -1,11 +1,9 @@
 //! Full, failing and slow disks: F03 to F07.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::rig::{
-    Mounted, has, is_ready, nothing_unrecorded, report, setup, until, verify, within,
-};
+use crate::rig::{Mounted, has, is_ready, nothing_unrecorded, report, setup, turn, until, verify};
 use crate::support::load::{Load, Plan};
 use crate::support::{Gate, Portal};
 
@@ -13,6 +11,7 @@ use crate::support::{Gate, Portal};
 /// by itself once there is room.
 #[test]
 fn f03_a_full_disk_stops_an_enforcing_gate_and_it_comes_back() {
+    let _turn = turn();
     let dir = Arc::new(tempfile::tempdir().unwrap());
     let Some(disk) = Mounted::tmpfs(&dir.path().join("var"), "8m") else {
         return report("F03", "skipped: no small file system can be mounted here");
@@ -22,7 +21,7 @@ fn f03_a_full_disk_stops_an_enforcing_gate_and_it_comes_back() {
     let load = Load::start(&Plan::of(&gate.address));
     load.more(500);
     let filler = disk.fill();
-    let red = until("red", within(10), || !is_ready(&gate));
+    let red = until("red", Duration::from_secs(10), || !is_ready(&gate));
     load.more(50);
     // What was permitted before may still be on its way: from here on the count stands.
     let frozen = portal.received().len();
@@ -32,7 +31,7 @@ fn f03_a_full_disk_stops_an_enforcing_gate_and_it_comes_back() {
     assert_eq!(told.answers(), told.of(503), "{:?}", told.statuses);
     assert_eq!(portal.received().len(), frozen, "nothing is forwarded");
     std::fs::remove_file(&filler).unwrap();
-    let green = until("green", within(2), || is_ready(&gate));
+    let green = until("green", Duration::from_secs(2), || is_ready(&gate));
     load.more(200);
     let told = load.stop();
     assert!(told.of(200) > 0, "{:?}", told.statuses);
@@ -61,6 +60,7 @@ fn f03_a_full_disk_stops_an_enforcing_gate_and_it_comes_back() {
 /// F04: a gate that watches harms nobody, and the gap it declares is exact.
 #[test]
 fn f04_a_full_disk_does_not_stop_a_watching_gate_and_the_gap_is_exact() {
+    let _turn = turn();
     let dir = Arc::new(tempfile::tempdir().unwrap());
     let Some(disk) = Mounted::tmpfs(&dir.path().join("var"), "8m") else {
         return report("F04", "skipped: no small file system can be mounted here");
@@ -73,10 +73,10 @@ fn f04_a_full_disk_does_not_stop_a_watching_gate_and_the_gap_is_exact() {
     let load = Load::start(&Plan::of(&gate.address));
     load.more(300);
     let filler = disk.fill();
-    until("red", within(10), || !is_ready(&gate));
+    until("red", Duration::from_secs(10), || !is_ready(&gate));
     load.more(500);
     std::fs::remove_file(&filler).unwrap();
-    until("green", within(2), || is_ready(&gate));
+    until("green", Duration::from_secs(2), || is_ready(&gate));
     load.more(300);
     let told = load.stop();
     assert_eq!(told.answers(), told.of(200), "{:?}", told.statuses);
@@ -134,6 +134,7 @@ fn with_syncs(portal: &Portal, inject: &str) -> Option<Gate> {
 /// F05: after a sync that failed the file is not synced again; what was not acknowledged stands in a new segment.
 #[test]
 fn f05_a_failed_sync_loses_nothing_and_is_not_repeated() {
+    let _turn = turn();
     // The first ten are the probe at the start and the opening of the journal.
     let mut rounds = 0;
     for nth in [14, 20, 40] {
@@ -197,15 +198,20 @@ fn f05_a_failed_sync_loses_nothing_and_is_not_repeated() {
 /// after it failed, and the chain is whole.
 #[test]
 fn f05_when_the_new_segment_fails_too() {
+    let _turn = turn();
     let portal = Portal::start();
     let inject = "inject=fdatasync:error=EIO:when=20..24";
     let Some(mut gate) = with_syncs(&portal, inject) else {
         return report("F05", "skipped: strace is not here");
     };
     let load = Load::start(&Plan::of(&gate.address));
-    until("a refusal", within(10), || load.told().of(503) > 0);
+    until("a refusal", Duration::from_secs(10), || {
+        load.told().of(503) > 0
+    });
     load.forget();
-    until("calls again", within(10), || load.told().of(200) > 50);
+    until("calls again", Duration::from_secs(10), || {
+        load.told().of(200) > 50
+    });
     load.stop();
     assert!(is_ready(&gate));
     gate.stop();
@@ -232,17 +238,20 @@ fn f05_when_the_new_segment_fails_too() {
 /// F06: a sync that hangs costs the waiting calls their patience, and nothing goes on without its record.
 #[test]
 fn f06_a_sync_that_hangs_is_a_failure_with_a_deadline() {
+    let _turn = turn();
     let portal = Portal::start();
     let Some(mut gate) = with_syncs(&portal, "inject=fdatasync:delay_exit=3000000:when=10+40")
     else {
         return report("F06", "skipped: strace is not here");
     };
     let load = Load::start(&Plan::of(&gate.address));
-    let slow = until("a refusal", within(30), || load.told().of(503) > 0);
+    let slow = until("a refusal", Duration::from_secs(30), || {
+        load.told().of(503) > 0
+    });
     let resident = crate::support::resident_kib(gate.pid());
     load.more(100);
     let told = load.stop();
-    until("green", within(10), || is_ready(&gate));
+    until("green", Duration::from_secs(10), || is_ready(&gate));
     gate.stop();
     nothing_unrecorded(&portal, &gate.state_dir());
     assert_eq!(verify(&gate.state_dir()).0, 0);
@@ -259,6 +268,7 @@ fn f06_a_sync_that_hangs_is_a_failure_with_a_deadline() {
 /// F07: with 20 ms a sync, calls share one.
 #[test]
 fn f07_a_slow_disk_is_shared_by_many_calls() {
+    let _turn = turn();
     let portal = Portal::start();
     let Some(gate) = with_syncs(&portal, "inject=fdatasync:delay_exit=20000") else {
         return report("F07", "skipped: strace is not here");
@@ -284,7 +294,7 @@ fn f07_a_slow_disk_is_shared_by_many_calls() {
         ),
     );
     assert_eq!(told.answers(), told.of(200));
-    // A debug build beside other tests; the release run shows the real figure.
+    // Without sharing it would be fifty. The figure that counts is the release build's.
     let wanted = if cfg!(debug_assertions) {
         400.0
     } else {

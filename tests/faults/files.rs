@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::rig::{is_ready, nothing_unrecorded, report, setup, until, verify, within};
+use crate::rig::{is_ready, nothing_unrecorded, report, setup, turn, until, verify};
 use crate::support::gate::{journal_text, records};
 use crate::support::load::{Load, Plan};
 use crate::support::{Gate, Portal};
@@ -23,6 +24,7 @@ fn segments(gate: &Gate) -> Vec<PathBuf> {
 /// lost is declared with its number.
 #[test]
 fn f08_segments_moved_cut_and_removed_from_outside() {
+    let _turn = turn();
     for (what, harm) in [
         (
             "renamed",
@@ -46,14 +48,14 @@ fn f08_segments_moved_cut_and_removed_from_outside() {
         // Once: what is cut next time might be the declaration of the last.
         let active = segments(&gate).pop().unwrap();
         harm(&active);
-        let noticed = until(what, within(2), || {
+        let noticed = until(what, Duration::from_secs(2), || {
             segments(&gate).last().is_some_and(|last| *last > active)
         });
         load.more(100);
         let told = load.stop();
-        until("green", within(2), || is_ready(&gate));
+        until("green", Duration::from_secs(2), || is_ready(&gate));
         gate.stop();
-        assert!(noticed < within(1), "{what}: {noticed:?}");
+        assert!(noticed < Duration::from_secs(1), "{what}: {noticed:?}");
         let gaps: u64 = records(&gate.state_dir())
             .iter()
             .filter(|record| record["event_kind"] == "audit.gap")
@@ -86,12 +88,15 @@ fn f08_segments_moved_cut_and_removed_from_outside() {
 /// Segments are closed by size, old ones go by total size, and no record is lost at a roll.
 #[test]
 fn segments_roll_by_size_and_the_oldest_go() {
+    let _turn = turn();
     let portal = Portal::start();
     let dir = Arc::new(tempfile::tempdir().unwrap());
     let setup = setup(&portal).section("[audit]\nsegment_mib = 1\nguarantee = \"durable\"");
     let mut gate = Gate::start_in(&dir, &setup);
     let load = Load::start(&Plan::of(&gate.address));
-    until("three segments", within(60), || segments(&gate).len() >= 3);
+    until("three segments", Duration::from_secs(60), || {
+        segments(&gate).len() >= 3
+    });
     load.stop();
     gate.stop();
     let (code, said) = verify(&gate.state_dir());
@@ -140,6 +145,7 @@ fn segments_roll_by_size_and_the_oldest_go() {
 /// A call that was open when its segment was closed, and when the gate was killed, gets its end at the next start.
 #[test]
 fn an_open_call_of_an_earlier_segment_is_closed_after_a_crash() {
+    let _turn = turn();
     use crate::support::portal::{Reply, ok};
     let portal = Portal::scripted(|request| {
         if request.target.contains("crm.deal.get") {
@@ -153,11 +159,13 @@ fn an_open_call_of_an_earlier_segment_is_closed_after_a_crash() {
     let mut gate = Gate::start_in(&dir, &setup);
     let mut client = crate::support::Client::connect(&gate.address);
     client.send(b"GET /rest/crm.deal.get HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer at-1\r\nx-request-id: open\r\n\r\n");
-    until("the call", within(5), || {
+    until("the call", Duration::from_secs(5), || {
         crate::rig::decided(&gate.state_dir()).contains("open")
     });
     let load = Load::start(&Plan::of(&gate.address));
-    until("three segments", within(60), || segments(&gate).len() >= 3);
+    until("three segments", Duration::from_secs(60), || {
+        segments(&gate).len() >= 3
+    });
     gate.kill();
     load.stop();
     let mut gate = Gate::start_in(&dir, &setup);
@@ -183,6 +191,7 @@ fn an_open_call_of_an_earlier_segment_is_closed_after_a_crash() {
 /// Two directories: one is enough, whichever it is, and a restart goes on from the one that has more.
 #[test]
 fn one_of_two_directories_is_enough() {
+    let _turn = turn();
     use crate::rig::{Mounted, metric};
     for full in ["second", "first"] {
         let dir = Arc::new(tempfile::tempdir().unwrap());
@@ -199,13 +208,13 @@ fn one_of_two_directories_is_enough() {
         let load = Load::start(&Plan::of(&gate.address));
         load.more(200);
         let filler = disk.fill();
-        until("degraded", within(10), || {
+        until("degraded", Duration::from_secs(10), || {
             metric(&gate, "grantgate_journal_degraded") == 1.0
         });
         load.more(300);
         assert!(is_ready(&gate), "one is enough");
         fs::remove_file(&filler).unwrap();
-        until("both again", within(5), || {
+        until("both again", Duration::from_secs(5), || {
             metric(&gate, "grantgate_journal_degraded") == 0.0
         });
         load.more(100);
@@ -255,13 +264,16 @@ fn as_it_was(gate: &Gate, whole: &[(PathBuf, Vec<u8>)]) {
 /// What a crash, or somebody, may leave of the newest segment: a piece of its first record goes, whole records never do.
 #[test]
 fn the_newest_segment_is_repaired_or_refused_and_never_thrown_away() {
+    let _turn = turn();
     use crate::support::gate::run;
     let portal = Portal::start();
     let dir = Arc::new(tempfile::tempdir().unwrap());
     let setup = setup(&portal).section("[audit]\nsegment_mib = 1\nguarantee = \"durable\"");
     let mut gate = Gate::start_in(&dir, &setup);
     let load = Load::start(&Plan::of(&gate.address));
-    until("two segments", within(60), || segments(&gate).len() >= 2);
+    until("two segments", Duration::from_secs(60), || {
+        segments(&gate).len() >= 2
+    });
     load.more(50);
     load.stop();
     gate.stop();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::rig::{
-    decided, has, is_ready, metric, nothing_unrecorded, report, setup, until, verify, within,
+    decided, has, is_ready, metric, nothing_unrecorded, report, setup, turn, until, verify,
 };
 use crate::support::gate::Setup;
 use crate::support::load::{Load, Plan};
@@ -62,7 +62,7 @@ fn rotations(count: usize) {
             fs::copy(pair.join("gate.pem"), certs.path().join("gate.pem")).unwrap();
             fs::copy(pair.join("gate.key"), certs.path().join("gate.key")).unwrap();
             gate.signal(Signal::HUP);
-            slowest = slowest.max(until("the new certificate", within(2), || {
+            slowest = slowest.max(until("the new certificate", Duration::from_secs(2), || {
                 call(&app).1 != before
             }));
             before = call(&app).1;
@@ -82,12 +82,14 @@ fn rotations(count: usize) {
 
 #[test]
 fn f18_certificates_are_rotated() {
+    let _turn = turn();
     rotations(5);
 }
 
 #[test]
 #[ignore = "long: a hundred rotations"]
 fn f18_a_hundred_rotations() {
+    let _turn = turn();
     rotations(100);
 }
 
@@ -119,7 +121,7 @@ fn reloads(count: usize) {
     for round in 0..count {
         if round % 4 == 3 {
             replace("[[gate]]\nthis is = broken");
-            until("rejected", within(5), || {
+            until("rejected", Duration::from_secs(5), || {
                 metric(&gate, "grantgate_policy_rejected") == 1.0
             });
             assert_eq!(metric(&gate, "grantgate_policy_generation"), generation);
@@ -130,7 +132,7 @@ fn reloads(count: usize) {
         let scopes: &[&str] = if granted { &["crm", "user"] } else { &["user"] };
         replace(&(with(scopes).text(dir.path()) + &format!("# {round}\n")));
         generation += 1.0;
-        until("loaded", within(5), || {
+        until("loaded", Duration::from_secs(5), || {
             metric(&gate, "grantgate_policy_generation") == generation
         });
         assert_eq!(
@@ -173,12 +175,14 @@ fn reloads(count: usize) {
 
 #[test]
 fn f19_reloads_under_load() {
+    let _turn = turn();
     reloads(12);
 }
 
 #[test]
 #[ignore = "long: two hundred reloads"]
 fn f19_two_hundred_reloads() {
+    let _turn = turn();
     reloads(200);
 }
 
@@ -186,6 +190,7 @@ fn f19_two_hundred_reloads() {
 /// order of records is their number.
 #[test]
 fn f23_the_clock_jumps() {
+    let _turn = turn();
     if !has("cc") {
         return report("F23", "skipped: no C compiler for the clock's stand-in");
     }
@@ -235,7 +240,7 @@ fn f23_the_clock_jumps() {
         let request = b"GET /rest/crm.deal.list?auth=at-1 HTTP/1.1\r\nhost: gate\r\n\r\n";
         let answer = exchange(&gate.address, request).unwrap();
         assert_eq!(answer.status, status, "at {jump} s");
-        assert!(began.elapsed() < within(1));
+        assert!(began.elapsed() < Duration::from_secs(1));
         assert!(is_ready(&gate));
         told.push(format!("{jump} s: {status}"));
     }
@@ -257,6 +262,7 @@ fn rfc3339(secs: u64) -> String {
 #[test]
 #[ignore = "long: needs to mount file systems"]
 fn f02_the_power_goes() {
+    let _turn = turn();
     let rounds = std::env::var("GRANTGATE_POWER_ROUNDS")
         .ok()
         .and_then(|text| text.parse().ok())
@@ -360,6 +366,7 @@ fn is_within() -> bool {
 #[test]
 #[ignore = "long: needs a network namespace"]
 fn f27_a_bad_network() {
+    let _turn = turn();
     if !is_within() {
         if !within_namespaces(
             "true",
@@ -403,6 +410,7 @@ fn f27_a_bad_network() {
 #[test]
 #[ignore = "long: needs a mount namespace for a resolver of its own"]
 fn f28_a_name_gets_another_address() {
+    let _turn = turn();
     let prepare = "echo 'nameserver 127.0.0.1' > /tmp/grantgate-resolv.$$ && mount --bind /tmp/grantgate-resolv.$$ /etc/resolv.conf";
     if !is_within() {
         if !within_namespaces("true", prepare) {
@@ -459,7 +467,7 @@ fn f28_a_name_gets_another_address() {
     *address.lock().unwrap() = Some([127, 0, 0, 3]);
     one.store(false, Ordering::Relaxed);
     let mut failures = 0;
-    let moved = until("the new address", within(10), || {
+    let moved = until("the new address", Duration::from_secs(10), || {
         let answer = ask();
         failures += usize::from(answer.status != 200);
         answer.text().contains("second")

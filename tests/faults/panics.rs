@@ -1,11 +1,12 @@
 //! F26: faults of the program itself. Needs the feature `fault-injection`, with which every hundredth call panics.
 
-use crate::rig::{is_ready, nothing_unrecorded, report, setup, verify};
+use crate::rig::{is_ready, nothing_unrecorded, report, setup, turn, verify};
 use crate::support::Portal;
 use crate::support::load::{Load, Plan};
 
 #[test]
 fn f26_a_panic_ends_its_own_call_only() {
+    let _turn = turn();
     let portal = Portal::start();
     let mut gate = setup(&portal).start();
     let load = Load::start(&Plan {

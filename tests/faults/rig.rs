@@ -54,13 +54,11 @@ pub fn nothing_unrecorded(portal: &Portal, state_dir: &Path) -> usize {
     seen.len()
 }
 
-/// So many seconds; more in a debug build, beside which other tests run.
-pub const fn within(secs: u64) -> Duration {
-    Duration::from_secs(if cfg!(debug_assertions) {
-        secs * 5
-    } else {
-        secs
-    })
+/// Experiments take turns: what they measure must not be each other. Held by each test for as long as it runs.
+pub fn turn() -> std::sync::MutexGuard<'static, ()> {
+    static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    TURN.lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// Waits for something, at most so long; how long it took.

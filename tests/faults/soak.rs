@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::rig::{descriptors, is_ready, metric, report, setup, until, verify};
+use crate::rig::{descriptors, is_ready, metric, report, setup, turn, until, verify};
 use crate::support::load::{Load, Plan, Told};
 use crate::support::portal::{Reply, ok};
 use crate::support::{Portal, resident_kib};
@@ -135,12 +135,14 @@ fn soak(length: Duration) {
 
 #[test]
 fn f31_mixed_load_with_faults_at_random() {
+    let _turn = turn();
     soak(Duration::from_secs(6));
 }
 
 #[test]
 #[ignore = "long: twenty minutes"]
 fn f31_twenty_minutes() {
+    let _turn = turn();
     let minutes = std::env::var("GRANTGATE_SOAK_MINUTES")
         .ok()
         .and_then(|text| text.parse().ok())
