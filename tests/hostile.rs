@@ -705,15 +705,7 @@ fn a_rule_that_loosens_does_not_loosen_what_was_not_read() {
 fn a_trickled_body_is_held_in_little_memory() {
     let portal = Portal::start();
     let gate = gate(&portal);
-    let resident = || {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", gate.pid())).unwrap();
-        let line = text.lines().find(|line| line.starts_with("VmRSS")).unwrap();
-        line.split_whitespace()
-            .nth(1)
-            .unwrap()
-            .parse::<usize>()
-            .unwrap()
-    };
+    let resident = || support::resident_kib(gate.pid());
     let before = resident();
     let body = format!("{{\"auth\":\"{TOKEN}\",\"x\":\"{}\"}}", "y".repeat(20_000));
     let mut client = Client::connect(&gate.address);

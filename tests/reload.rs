@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use support::gate::Setup;
 use support::portal::Reply;
-use support::{Client, Gate, Portal, exchange};
+use support::{Client, Gate, Portal, exchange, tls};
 
 /// Waits until a metric has a value; asks again until then, for a minute at most.
 fn wait_for(gate: &Gate, metric: &str, value: &str) {
@@ -209,30 +209,15 @@ fn a_call_under_way_keeps_its_generation_and_the_next_goes_to_the_new_upstream()
 #[test]
 fn certificates_are_swapped_under_load_without_a_failed_handshake() {
     let portal = Portal::start();
-    let certs = tempfile::tempdir().unwrap();
+    let (certs, next) = (tls::certificates(), tls::certificates());
     let path = |name: &str| certs.path().join(name);
-    let make = || {
-        let out = certs.path().to_str().unwrap();
-        let (code, _, err) = support::gate::run(&["certs", "--out", out]);
-        assert_eq!(code, 0, "{err}");
-    };
-    make();
     // Both authorities are trusted: what may fail is the handshake, not the trust.
-    let mut trusted = vec![fs::read(path("ca.pem")).unwrap()];
-    let next = tempfile::tempdir().unwrap();
-    let (code, ..) = support::gate::run(&["certs", "--out", next.path().to_str().unwrap()]);
-    assert_eq!(code, 0);
-    trusted.push(fs::read(next.path().join("ca.pem")).unwrap());
+    let client = tls::client(&[certs.path(), next.path()], &["http/1.1"], None);
     let setup = Setup::before(&portal.address)
         .grant("T", &["crm"])
-        .with(&format!(
-            "tls = {{ cert = {:?}, key = {:?} }}",
-            path("gate.pem"),
-            path("gate.key")
-        ));
+        .with(&tls::setting(certs.path(), ""));
     let (_dir, gate) = started(&setup);
     let (stop, handshakes) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let client = tls_client(&trusted);
     let shown = |address: &str| {
         let (certificate, answer) = https(address, &client);
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -262,30 +247,9 @@ fn certificates_are_swapped_under_load_without_a_failed_handshake() {
     assert!(!gate.log().contains("a TLS handshake failed"));
 }
 
-fn tls_client(trusted: &[Vec<u8>]) -> Arc<rustls::ClientConfig> {
-    use rustls::pki_types::{CertificateDer, pem::PemObject};
-    let mut roots = rustls::RootCertStore::empty();
-    for ca in trusted {
-        roots
-            .add(CertificateDer::from_pem_slice(ca).unwrap())
-            .unwrap();
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.resumption = rustls::client::Resumption::disabled();
-    Arc::new(config)
-}
-
 /// One call by TLS: the certificate that the gate showed, and its answer.
 fn https(address: &str, config: &Arc<rustls::ClientConfig>) -> (Vec<u8>, String) {
-    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
-    let connection = rustls::ClientConnection::new(Arc::clone(config), name).unwrap();
-    let socket = std::net::TcpStream::connect(address).unwrap();
-    let mut stream = rustls::StreamOwned::new(connection, socket);
+    let mut stream = tls::connect(address, config);
     let request =
         "GET /rest/crm.deal.list?auth=T HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     stream.write_all(request.as_bytes()).unwrap();

@@ -7,11 +7,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::{Connection, Core, respond};
+use http::Request;
+use hyper::body::Incoming;
+
+use super::{Connection, Core, handle, respond};
 
 pin_project_lite::pin_project! {
     /// A call whose panic becomes an answer. What it held is dropped on the way, so that its completion record says `panic`.
-    pub(super) struct Guarded<F> {
+    struct Guarded<F> {
         #[pin]
         call: F,
         core: Arc<Core>,
@@ -19,13 +22,16 @@ pin_project_lite::pin_project! {
     }
 }
 
-impl<F> Guarded<F> {
-    pub(super) const fn new(call: F, core: Arc<Core>, connection: Arc<Connection>) -> Self {
-        Self {
-            call,
-            core,
-            connection,
-        }
+/// Handles a request; a panic on the way becomes an answer.
+pub(super) fn guarded(
+    core: &Arc<Core>,
+    connection: &Arc<Connection>,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<respond::Answer, Infallible>> + use<> {
+    Guarded {
+        call: handle(Arc::clone(core), Arc::clone(connection), request),
+        core: Arc::clone(core),
+        connection: Arc::clone(connection),
     }
 }
 

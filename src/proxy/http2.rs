@@ -19,8 +19,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::answer::{AnswerBody, BrokenOff};
-use super::fault::Guarded;
-use super::{Connection, Core, handle};
+use super::fault::guarded;
+use super::{Connection, Core};
 use crate::snapshot::Limits;
 
 /// Calls that one connection may have under way.
@@ -60,13 +60,7 @@ where
     let (counted, metered) = (Arc::clone(&activity), Arc::clone(&activity));
     let service = service_fn(move |request| {
         let call = CallUnderWay::new(&counted);
-        let (core, connection) = (Arc::clone(&for_calls), Arc::clone(&for_service));
-        let answer = handle(
-            Arc::clone(&core),
-            Arc::clone(&connection),
-            as_http1(request),
-        );
-        let answer = Guarded::new(answer, core, connection);
+        let answer = guarded(&for_calls, &for_service, as_http1(request));
         async move {
             let answer = answer.await?;
             Ok::<_, Infallible>(answer.map(|body| Watched::new(body, call)))

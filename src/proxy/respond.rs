@@ -206,44 +206,39 @@ pub(super) fn shed(gate: &Gate, call: &Call<'_, '_>, reason: Reason) -> Answer {
         answer: call.answer,
         credential: None,
     };
-    let NativeAnswer {
-        status,
-        content_type,
-        body,
-    } = gate.vendor.refuse(&refusal);
-    let mut response = Response::new(AnswerBody::Gate(Some(Bytes::from(body)), None));
-    *response.status_mut() =
-        StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    headers.insert(REASON, HeaderValue::from_static(reason.as_str()));
-    expose(gate, headers);
+    let mut response = without_exchange(gate, &refusal);
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
 
 /// Answers a call that a fault of the program has ended; its completion record is written already.
 pub(super) fn fault(gate: &Gate) -> Answer {
-    let reason = Reason::Internal;
     let refusal = Refusal {
-        reason,
+        reason: Reason::Internal,
         fault: None,
         missing: &[],
         version: ApiVersion::Sole,
         answer: AnswerShape::Usual,
         credential: None,
     };
+    without_exchange(gate, &refusal)
+}
+
+/// A refusal that no completion record follows.
+fn without_exchange(gate: &Gate, refusal: &Refusal<'_>) -> Answer {
     let NativeAnswer {
         status,
         content_type,
         body,
-    } = gate.vendor.refuse(&refusal);
+    } = gate.vendor.refuse(refusal);
     let mut response = Response::new(AnswerBody::Gate(Some(Bytes::from(body)), None));
     *response.status_mut() =
         StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(REASON, HeaderValue::from_static(reason.as_str()));
+    headers.insert(REASON, HeaderValue::from_static(refusal.reason.as_str()));
     expose(gate, headers);
     response
 }

@@ -10,8 +10,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::exchange::Arrival;
-use super::fault::Guarded;
-use super::{Core, handle, http2, respond};
+use super::fault::guarded;
+use super::{Core, http2, respond};
 use crate::snapshot::Limits;
 use crate::tls::ClientIdentity;
 
@@ -80,11 +80,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (for_calls, for_service) = (Arc::clone(core), Arc::clone(connection));
-    let service = service_fn(move |request| {
-        let (core, connection) = (Arc::clone(&for_calls), Arc::clone(&for_service));
-        let call = handle(Arc::clone(&core), Arc::clone(&connection), request);
-        Guarded::new(call, core, connection)
-    });
+    let service = service_fn(move |request| guarded(&for_calls, &for_service, request));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
