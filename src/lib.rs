@@ -74,7 +74,7 @@
 //! | `limits.inspected_body_mib` | 64 | the largest body that is read before the verdict; beyond 256 KiB it waits in a file without a name under `state.dir` |
 //! | `limits.inspected_total_mib` | 256 | all of them together, in memory and in files; beyond it 503 |
 //! | `limits.connections` | 4096 | connections from apps to one gate, at most half of the descriptors (`RLIMIT_NOFILE`, raised at start); one more is closed at once, counted and recorded (`call.shed`) |
-//! | `limits.calls_in_flight` | 1024 | calls under way of one gate; one more gets 503 before it is judged, is counted and recorded; a gate in `report` turns none away |
+//! | `limits.calls_in_flight` | 1024 | calls under way of one gate, bounded as connections are; one more gets 503 before it is judged, is counted and recorded; a gate in `report` turns none away |
 //! | `limits.calls_per_token` | 256 | the same for one token, so that one app cannot take all the room; tokens share 4096 counts |
 //! | `limits.head_kib`, `head_secs` | 64, 30 | a request's head; also how long an idle connection from an app is kept |
 //! | `limits.body_idle_secs`, `body_secs` | 30, 300 | between two pieces of a body, and for all of it |

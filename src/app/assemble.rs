@@ -72,12 +72,13 @@ pub(super) fn generation(
     }
     let mut limits = config.limits;
     let room = listen::room_for_connections(gates.len());
-    if limits.connections > room {
+    if limits.connections.max(limits.calls_in_flight) > room {
         tracing::warn!(
-            connections = room,
-            "fewer connections than configured: there are too few descriptors (RLIMIT_NOFILE)"
+            most = room,
+            "fewer connections or calls under way than configured: there are too few descriptors (RLIMIT_NOFILE)"
         );
-        limits.connections = room;
+        limits.connections = limits.connections.min(room);
+        limits.calls_in_flight = limits.calls_in_flight.min(room);
     }
     Snapshot {
         generation: number,

@@ -26,8 +26,8 @@ fn raise_descriptors() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-/// How many connections each of so many gates may keep, so that descriptors do not run out: a call takes one more to
-/// the upstream.
+/// How many connections each of so many gates may keep, and how many calls, so that descriptors do not run out: a call takes
+/// one to the upstream, and several may come by one connection.
 pub(super) fn room_for_connections(gates: usize) -> u32 {
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let gates = u64::try_from(gates.max(1)).unwrap_or(u64::MAX);

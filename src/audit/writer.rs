@@ -350,6 +350,8 @@ impl Writer {
             cause: cause.to_owned(),
         });
         gap.lost = gap.lost.saturating_add(lost);
+        // The end of a call whose decision is among them may still come: the count of open ones is never too low.
+        self.open = self.open.saturating_add(lost);
         gap.last = now;
         self.metrics.failed(lost, cause);
     }
