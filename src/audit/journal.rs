@@ -1,7 +1,9 @@
 //! The journal as the program holds it: opened, appended to, closed in order.
 
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -23,6 +25,8 @@ pub struct Journal {
     deadline: Duration,
     metrics: Arc<JournalMetrics>,
     writer: Option<JoinHandle<()>>,
+    /// Nobody else keeps a journal where this one is kept.
+    _claims: Vec<File>,
 }
 
 /// The journal cannot be opened.
@@ -56,6 +60,8 @@ impl Journal {
         start: &StartRecord<'_>,
         metrics: Arc<JournalMetrics>,
     ) -> Result<(Self, Recovery), JournalError> {
+        let dirs = std::iter::once(&settings.dir).chain(&settings.second_dir);
+        let claims = dirs.map(|dir| claim(dir)).collect::<Result<_, _>>()?;
         let (recovery, mut sinks) = open_sinks(settings, &metrics)?;
         let io = |source| JournalError::Io {
             path: recovery.path.clone(),
@@ -85,6 +91,7 @@ impl Journal {
                 deadline: settings.deadline,
                 metrics,
                 writer: Some(writer),
+                _claims: claims,
             },
             recovery,
         ))
@@ -106,6 +113,33 @@ impl Journal {
             Arc::clone(&self.metrics),
         )
     }
+}
+
+/// Locks a directory, which is made if it is not there: two journals in one, be it two directories of one gate or those of
+/// two, would be none.
+fn claim(dir: &Path) -> Result<File, JournalError> {
+    let io = |source| JournalError::Io {
+        path: dir.to_owned(),
+        source,
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(io)?;
+    let lock = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(dir.join(".lock"))
+        .map_err(io)?;
+    lock.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => io(io::Error::other(
+            "a journal is kept there already; give each directory to one",
+        )),
+        TryLockError::Error(source) => io(source),
+    })?;
+    Ok(lock)
 }
 
 /// Repairs and opens what the journal is kept in. Of two directories the one that has more says where the chain stands;

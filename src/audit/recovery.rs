@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::journal::JournalError;
@@ -34,11 +33,6 @@ pub(super) fn recover(dir: &Path) -> Result<Recovery, JournalError> {
         let path = path.to_owned();
         move |source| JournalError::Io { path, source }
     };
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(io(dir))?;
     let mut segments = read::segments(dir).map_err(io(dir))?;
     // One that was made and holds no whole record yet: the one before it goes on.
     let mut dropped = 0;

@@ -322,3 +322,29 @@ fn the_newest_segment_is_repaired_or_refused_and_never_thrown_away() {
     let (code, said) = verify(&gate.state_dir());
     assert_eq!(code, 0, "{said}");
 }
+
+/// Two journals in one directory would be none: the start says so.
+#[test]
+fn a_directory_belongs_to_one_journal() {
+    use crate::support::gate::run;
+    let _turn = turn();
+    let portal = Portal::start();
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let second = dir.path().join("second");
+    let section = format!("[audit]\nsecond_dir = {second:?}");
+    let _gate = Gate::start_in(&dir, &setup(&portal).section(&section));
+    let elsewhere = tempfile::tempdir().unwrap();
+    let own = elsewhere.path().join("var/audit");
+    for shared in [second, own] {
+        let section = format!("[audit]\nsecond_dir = {shared:?}");
+        let config = elsewhere.path().join("grantgate.toml");
+        fs::write(
+            &config,
+            setup(&portal).section(&section).text(elsewhere.path()),
+        )
+        .unwrap();
+        let (code, _, err) = run(&["serve", "--config", config.to_str().unwrap()]);
+        assert_eq!(code, 1, "{err}");
+        assert!(err.contains("a journal is kept there already"), "{err}");
+    }
+}
