@@ -411,3 +411,24 @@ fn silence_and_a_reset_body_end_their_connection_and_call() {
             .all(|record| record["decision"] != "allow")
     );
 }
+
+/// A peer that says nothing does not hold a stop until its grace is over.
+#[test]
+fn silence_does_not_hold_a_stop() {
+    let portal = Portal::start();
+    let mut rig = rig(&portal, "", "");
+    let mut silent = connect(&rig.gate.address, &rig.app);
+    while silent.conn.is_handshaking() {
+        silent.conn.complete_io(&mut silent.sock).unwrap();
+    }
+    let mut open = open(&rig);
+    open.flush().unwrap();
+    let asked = Instant::now();
+    assert_eq!(rig.gate.stop().code(), Some(0));
+    // The default grace is 30 s.
+    assert!(
+        asked.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        asked.elapsed()
+    );
+}

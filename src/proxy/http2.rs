@@ -78,31 +78,28 @@ where
     let mut served = pin!(served);
     let mut stop = pin!(stop);
     let mut look = tokio::time::interval(LOOK);
-    let mut stopping = false;
-    let mut idle_since: Option<Instant> = None;
+    let mut told_to_go: Option<Instant> = None;
     loop {
         tokio::select! {
             ended = served.as_mut() => return ended,
-            () = &mut stop, if !stopping => {
-                stopping = true;
+            () = &mut stop, if told_to_go.is_none() => {
+                told_to_go = Some(Instant::now());
                 served.as_mut().graceful_shutdown();
             }
-            _ = look.tick() => match activity.verdict(limits) {
-                Verdict::GoesOn => idle_since = None,
-                Verdict::Idle => match idle_since {
-                    // A peer that does not answer GOAWAY either is closed; what is left of an answer has its time.
-                    Some(since) if since.elapsed() > limits.answer_idle.min(GOODBYE) => return Ok(()),
-                    Some(_) => {}
-                    None => {
-                        idle_since = Some(Instant::now());
-                        stopping = true;
-                        served.as_mut().graceful_shutdown();
-                    }
-                },
-                Verdict::Abuse(why) => {
+            _ = look.tick() => match (activity.verdict(limits), told_to_go) {
+                (Verdict::Abuse(why), _) => {
                     tracing::debug!(why, peer = connection.peer, "a connection is closed");
                     return Ok(());
                 }
+                // A peer that does not answer GOAWAY is closed, once what is left of an answer has had its time.
+                (_, Some(told)) if told.elapsed() > GOODBYE && activity.rests(GOODBYE) => {
+                    return Ok(());
+                }
+                (Verdict::Idle, None) => {
+                    told_to_go = Some(Instant::now());
+                    served.as_mut().graceful_shutdown();
+                }
+                (Verdict::GoesOn | Verdict::Idle, _) => {}
             }
         }
     }
@@ -187,6 +184,11 @@ impl Activity {
 
     fn progress(&self) {
         self.last().progress = Instant::now();
+    }
+
+    /// True if there has been no call for so long.
+    fn rests(&self, time: Duration) -> bool {
+        self.calls.load(Ordering::Relaxed) == 0 && self.last().progress.elapsed() > time
     }
 
     fn verdict(&self, limits: &Limits) -> Verdict {
