@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::catch_up::catch_up;
 use super::inbox::{Batch, Inbox};
 use super::lifecycle::{self, StartRecord};
 use super::outbox::{Outbox, OutboxTask};
@@ -143,7 +144,7 @@ fn claim(dir: &Path) -> Result<File, JournalError> {
 }
 
 /// Repairs and opens what the journal is kept in. Of two directories the one that has more says where the chain stands;
-/// the other goes on with it, or begins a new segment where it was left behind.
+/// the other is given what it lacks, or begins a new segment where it was left behind for long.
 fn open_sinks(
     settings: &Settings,
     metrics: &Arc<JournalMetrics>,
@@ -167,12 +168,22 @@ fn open_sinks(
         sink.retain(settings.retention);
         return Ok((recovery, Sinks::One(Box::new(sink))));
     };
-    let second = recovery::recover(second)?;
-    let chain = if second.chain.seq > recovery.chain.seq {
-        second.chain
+    let mut recovery = recovery;
+    let mut second = recovery::recover(second)?;
+    let further = if second.chain.seq > recovery.chain.seq {
+        second.clone()
     } else {
-        recovery.chain
+        recovery.clone()
     };
+    let chain = further.chain;
+    for behind in [&mut recovery, &mut second] {
+        if behind.chain != chain
+            && let Err(error) = catch_up(behind, sinks::dir_of(&further.path))
+        {
+            let dir = sinks::dir_of(&behind.path).display();
+            tracing::warn!(%dir, %error, "a directory of the journal could not be given what the other has more");
+        }
+    }
     let sinks = [open(&recovery, chain)?, open(&second, chain)?];
     let first = sinks.iter().map(Sink::first).max().unwrap_or(1);
     let both = Sinks::two(sinks, first, settings.retention, Arc::clone(metrics));
@@ -180,11 +191,6 @@ fn open_sinks(
         path: settings.dir.clone(),
         source,
     })?;
-    let further = if second.chain == chain {
-        second
-    } else {
-        recovery
-    };
     Ok((further, both))
 }
 

@@ -6,11 +6,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
+use super::keeper::Keeper;
 use super::outbox::lock;
 use super::retention::Retention;
 use super::segment::Tampering;
@@ -20,8 +21,8 @@ use crate::telemetry::JournalMetrics;
 /// What may wait for one of two directories, in bytes, before it is left behind.
 const BEHIND: usize = 16 * 1024 * 1024;
 
-/// How often a directory that has nothing to write is looked after.
-const TICK: Duration = Duration::from_millis(400);
+/// How long the end waits for a directory that is behind.
+const LAST_WAIT: Duration = Duration::from_secs(5);
 
 /// One directory, or two.
 pub(super) enum Sinks {
@@ -51,27 +52,29 @@ struct Side {
     thread: Option<JoinHandle<()>>,
 }
 
-struct Job {
-    number: u64,
-    lines: Arc<[u8]>,
-    first: u64,
-    next: u64,
-    sync: bool,
-    begins: bool,
+/// Records to be kept, in turn.
+pub(super) struct Job {
+    pub(super) number: u64,
+    pub(super) lines: Arc<[u8]>,
+    pub(super) first: u64,
+    pub(super) next: u64,
+    pub(super) sync: bool,
+    /// They begin a segment.
+    pub(super) begins: bool,
 }
 
 /// What became of the last jobs: for each side the last that it kept, the last that it did not, and why.
 #[derive(Default)]
-struct Shared {
-    done: Mutex<Vec<Done>>,
-    changed: Condvar,
+pub(super) struct Shared {
+    pub(super) done: Mutex<Vec<Done>>,
+    pub(super) changed: Condvar,
 }
 
 #[derive(Default, Clone)]
-struct Done {
-    kept: u64,
-    failed: u64,
-    cause: String,
+pub(super) struct Done {
+    pub(super) kept: u64,
+    pub(super) failed: u64,
+    pub(super) cause: String,
 }
 
 impl Sinks {
@@ -295,99 +298,22 @@ impl Drop for Pair {
     fn drop(&mut self) {
         for side in &mut self.sides {
             side.jobs = None;
-            // One that hangs is not waited for: the other has everything.
-            if side.waiting.load(Ordering::Relaxed) == 0
+        }
+        // Each is to end with the same record. One that hangs is not waited for longer: the other has everything.
+        let is_busy = |side: &Side| side.waiting.load(Ordering::Relaxed) > 0;
+        let done = lock(&self.shared.done);
+        let waited = self
+            .shared
+            .changed
+            .wait_timeout_while(done, LAST_WAIT, |_| self.sides.iter().any(is_busy));
+        drop(waited);
+        for side in &mut self.sides {
+            if !is_busy(side)
                 && let Some(thread) = side.thread.take()
             {
                 let _ = thread.join();
             }
         }
-    }
-}
-
-/// Keeps one of two directories.
-struct Keeper {
-    number: usize,
-    dir: PathBuf,
-    sink: Sink,
-    retention: Retention,
-    shared: Arc<Shared>,
-    waiting: Arc<AtomicUsize>,
-    full: Arc<AtomicBool>,
-    /// It has missed records: the next one begins a segment.
-    behind: bool,
-}
-
-impl Keeper {
-    fn run(mut self, queue: &mpsc::Receiver<Job>) {
-        let mut last = 0;
-        loop {
-            match queue.recv_timeout(TICK) {
-                Ok(job) => {
-                    self.behind |= last != 0 && job.number != last + 1;
-                    last = job.number;
-                    let kept = self.keep(&job);
-                    self.waiting.fetch_sub(job.lines.len(), Ordering::Relaxed);
-                    self.tell(job.number, kept);
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-            self.sink.regain_room();
-            self.full.store(self.sink.is_full(), Ordering::Relaxed);
-            if let Some((tampering, _)) = self.sink.tampering() {
-                let dir = self.dir.display();
-                tracing::error!(%dir, ?tampering, "somebody has laid hands on a segment of the journal; a new one is begun");
-                self.behind = true;
-            }
-        }
-    }
-
-    fn keep(&mut self, job: &Job) -> Result<(), String> {
-        if self.behind || job.begins || self.sink.broken().is_some() {
-            self.sink.begin(job.first).map_err(|error| {
-                format!("{}: a segment cannot be begun: {error}", self.dir.display())
-            })?;
-            self.sink.retain(self.retention);
-            self.behind = false;
-        }
-        let named = |cause: String| format!("{}: {cause}", self.dir.display());
-        let kept = self.sink.append(&job.lines).and_then(|()| {
-            if job.sync {
-                self.sink.sync(&job.lines, job.next)
-            } else {
-                self.sink.leave_unsynced(&job.lines, job.next);
-                Ok(())
-            }
-        });
-        self.behind |= kept.is_err();
-        kept.map_err(named)
-    }
-
-    fn tell(&self, job: u64, kept: Result<(), String>) {
-        let mut done = lock(&self.shared.done);
-        if let Some(side) = done.get_mut(self.number) {
-            match kept {
-                Ok(()) => {
-                    if side.failed > side.kept {
-                        tracing::info!(dir = %self.dir.display(), "a journal's directory is kept again, from here on");
-                    }
-                    side.kept = job;
-                }
-                Err(cause) => {
-                    if side.failed <= side.kept {
-                        tracing::error!(
-                            cause,
-                            "one of the journal's directories is not kept; the other is"
-                        );
-                    }
-                    side.failed = job;
-                    side.cause = cause;
-                }
-            }
-        }
-        drop(done);
-        self.shared.changed.notify_all();
     }
 }
 
