@@ -19,6 +19,10 @@ use crate::proxy::{self, Connection, Core, Pools, Protocol};
 use crate::telemetry::{Metrics, OpenConnection};
 use crate::upstream::Pool;
 
+/// Threads of a core for what blocks: bodies that wait in files, names being resolved. The C library sets 64 MiB of address
+/// space aside for each, and where that is bounded there must be some left.
+const BLOCKING: usize = 3;
+
 /// The cores' threads.
 pub(super) struct Threads {
     threads: Vec<JoinHandle<()>>,
@@ -89,6 +93,7 @@ pub(super) fn start(
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .max_blocking_threads(BLOCKING)
             .build()?;
         let done = done.clone();
         let thread = std::thread::Builder::new()

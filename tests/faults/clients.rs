@@ -288,11 +288,16 @@ fn f25_little_memory() {
         200
     );
     let resident = resident_kib(gate.pid());
+    let status = std::fs::read_to_string(format!("/proc/{}/status", gate.pid())).unwrap();
+    let peak = status.lines().find(|line| line.starts_with("VmPeak"));
+    let peak = peak.unwrap().replace(['\t', ' '], "");
     assert_eq!(gate.stop().code(), Some(0));
     assert_eq!(verify(&gate.state_dir()).0, 0);
     report(
         "F25",
-        &format!("twelve bodies of 20 MiB at once: {told:?}, {resident} KiB resident afterwards"),
+        &format!(
+            "twelve bodies of 20 MiB at once: {told:?}, {resident} KiB resident afterwards, {peak}"
+        ),
     );
 }
 
