@@ -3,15 +3,19 @@
 //! `cargo bench` prints the memory that a grant takes, then the times.
 
 use std::hint::black_box;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
+use grantgate::audit::GateText;
 use grantgate::catalogue::Catalogue;
-use grantgate::grants::{Declared, Grants};
-use grantgate::model::{ApiVersion, CredentialRead, Decision, Grant, ScopeSet, Secret, TokenIdKey};
+use grantgate::grants::{Grants, Learned, Precedence, Scene};
+use grantgate::model::{
+    ApiVersion, CredentialRead, Decision, Grant, ScopeSet, Secret, Standing, TokenIdKey,
+};
 use grantgate::policy::{self, Rules};
+use grantgate::store::GrantRow;
 use grantgate::vendor::{Head, Vendor};
 use http::{HeaderMap, HeaderValue, Method};
 
@@ -32,18 +36,37 @@ fn world() -> &'static World {
     WORLD.get_or_init(|| {
         let catalogue = Catalogue::parse(Vendor::Bitrix24.bundled_catalogue()).unwrap();
         let key = TokenIdKey::new(b"a key for the benches alone");
-        let before = resident();
-        let declared = (0..GRANTS).map(|number| Declared {
-            token: key.identify(&Secret::new(token(number).into_bytes())),
-            scopes: ScopeSet::new(["crm", "user", "telephony"]).into(),
-            user: Some(number.to_string().into()),
-            expires: Grant::NEVER,
-        });
-        let grants = Grants::new(declared, None, 0);
+        let learned = Arc::new(Learned::new("bench", None, usize::MAX, Arc::default()));
+        let scene = Scene {
+            vendor: Vendor::Bitrix24,
+            catalogue: Arc::new(Catalogue::parse(Vendor::Bitrix24.bundled_catalogue()).unwrap()),
+            key: Arc::new(TokenIdKey::new(b"a key for the benches alone")),
+            text: GateText::default(),
+            recorder: None,
+            metrics: Arc::default(),
+            drifts: Arc::default(),
+        };
+        let before_them = resident();
+        for number in 0..GRANTS {
+            let row = GrantRow {
+                token: key.identify(&Secret::new(token(number).into_bytes())),
+                scopes: ["crm", "user", "telephony"].map(str::to_owned).to_vec(),
+                user: Some(number.to_string()),
+                tenant: Some("a223c6b3710f85df22e9377d6c4f7553".to_owned()),
+                session: None,
+                source: "capture".to_owned(),
+                obtained: learned.now(),
+                expires: Grant::NEVER,
+                used: 0,
+                standing: Standing::Valid,
+            };
+            learned.remember(&row, &scene);
+        }
+        let grants = Grants::new([], Precedence::Declared, None, learned, scene, None, 0);
         assert_eq!(grants.len(), 1_000_000);
         println!(
-            "{} bytes a grant, with its user, of {GRANTS}",
-            (resident() - before) / 1_000_000
+            "{} bytes a grant, with its user and tenant, of {GRANTS}",
+            (resident() - before_them) / 1_000_000
         );
         World {
             catalogue,

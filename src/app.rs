@@ -8,6 +8,7 @@ mod assemble;
 mod core;
 mod listen;
 mod reload;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,12 +25,15 @@ use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use assemble::Memory;
 use reload::Reloader;
+use upkeep::Upkeep;
 
 use crate::admin::{self, Health};
 use crate::audit::{EventKind, Journal, JournalError, Recovery, ShedRecord, StartRecord};
 use crate::clock::Timestamp;
 use crate::config::Config;
+use crate::grants::Asker;
 use crate::model::Secret;
 use crate::snapshot::Snapshot;
 use crate::store::{StateDir, StateError};
@@ -79,6 +83,19 @@ pub struct Ready {
     pub admin: String,
     /// Each gate's address.
     pub gates: BTreeMap<String, String>,
+}
+
+impl Ready {
+    fn of(listeners: &listen::Listeners) -> io::Result<Self> {
+        let gates = listeners.gates.iter();
+        Ok(Self {
+            pid: std::process::id(),
+            admin: listeners.admin.local_addr()?.to_string(),
+            gates: gates
+                .map(|gate| (gate.name.clone(), gate.address.to_string()))
+                .collect(),
+        })
+    }
 }
 
 /// How the program is asked to stop.
@@ -136,26 +153,21 @@ where
     report_recovery(&recovery);
     let policy_id = key.identify(&Secret::new(text.as_bytes())).to_string();
     let (grace, admin_tls) = (config.grace, config.admin.tls.clone());
-    let ready_text = Ready {
-        pid: std::process::id(),
-        admin: listeners.admin.local_addr()?.to_string(),
-        gates: listeners
-            .gates
-            .iter()
-            .map(|gate| (gate.name.clone(), gate.address.to_string()))
-            .collect(),
-    };
+    let ready_text = Ready::of(&listeners)?;
     let key = Arc::new(key);
-    let reloader =
-        path.map(|path| Reloader::new(path, text, &config, Arc::clone(&key), Arc::clone(&metrics)));
-    let assembled = assemble::assemble(config, &key, &metrics);
-    let mut reloader = reloader.map(|make| {
-        make(
-            Arc::clone(&assembled.snapshots),
-            Arc::clone(&assembled.budget),
-        )
+    let (asker, handle) = Asker::new();
+    let database = Arc::new(state.database()?);
+    let recorder = journal.recorder();
+    let memory = Arc::new(Memory::new(&config, &database, handle, recorder, &metrics));
+    let reloader = path.map(|path| {
+        let (key, metrics) = (Arc::clone(&key), Arc::clone(&metrics));
+        Reloader::new(path, text, &config, key, metrics, Arc::clone(&memory))
     });
+    let assembled = assemble::assemble(config, &key, &metrics, &memory);
+    let snapshots = Arc::clone(&assembled.snapshots);
+    let mut reloader = reloader.map(|make| make(snapshots, Arc::clone(&assembled.budget)));
     reload::loaded(&journal, &metrics, &assembled.snapshots.load(), &policy_id);
+    let upkeep = Arc::new(Upkeep::new(Arc::clone(&metrics)));
     let (stop, stopping) = watch::channel(Stop::Running);
     let aborting = Arc::new(AtomicBool::new(false));
     let threads = core::start(
@@ -173,6 +185,8 @@ where
         let mut hangup = signal(SignalKind::hangup())?;
         let admin = admin::serve(listeners.admin, admin_tls, Arc::clone(&health))?;
         let admin = tokio::spawn(admin);
+        tokio::spawn(asker.run());
+        tokio::spawn(Arc::clone(&upkeep).keep_up(Arc::clone(&assembled.snapshots)));
         ready(&ready_text)?;
         tracing::info!(admin = ready_text.admin, gates = ?ready_text.gates, "ready");
         let mut lost = pin!(threads.lost());
@@ -207,6 +221,7 @@ where
     stop.send_replace(Stop::Abort);
     threads.join();
     shed(&journal, &metrics, &assembled.snapshots.load());
+    runtime.block_on(upkeep.note_uses(&assembled.snapshots.load()));
     // The cores are gone: what they left for the journal is queued, and the journal writes it before it closes.
     drop(journal);
     drop(state);

@@ -9,6 +9,7 @@
 
 mod catch_up;
 mod chain;
+mod grants;
 mod inbox;
 mod journal;
 mod json;
@@ -33,7 +34,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use chain::{Chain, Digest, SCHEMA};
-pub use journal::{Journal, JournalError};
+pub use grants::{DriftRecord, EndRecord, GrantRecord};
+pub use journal::{Journal, JournalError, Recorder};
 pub use lifecycle::{PolicyRecord, PolicyRejection, StartRecord};
 pub use member::EventId;
 pub use outbox::{JournalUnavailable, Outbox, OutboxTask, Receipt};
@@ -111,6 +113,14 @@ pub enum EventKind {
     CallRejected,
     /// Calls or connections were turned away for want of room.
     CallShed,
+    /// A grant was learned from the token endpoint, or by asking.
+    TokenCaptured,
+    /// A grant is not what it was.
+    GrantChanged,
+    /// A token does not hold any more.
+    GrantRevoked,
+    /// The vendor is not as the catalogue has it.
+    DriftDetected,
     /// A configuration came into force.
     PolicyLoaded,
     /// A configuration could not come into force.
@@ -135,6 +145,10 @@ impl EventKind {
             Self::CallCompletion => "call.completion",
             Self::CallRejected => "call.rejected",
             Self::CallShed => "call.shed",
+            Self::TokenCaptured => "token.captured",
+            Self::GrantChanged => "grant.changed",
+            Self::GrantRevoked => "grant.revoked",
+            Self::DriftDetected => "drift.detected",
             Self::PolicyLoaded => "policy.loaded",
             Self::PolicyRejected => "policy.rejected",
             Self::AuditStarted => "audit.started",

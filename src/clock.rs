@@ -1,6 +1,6 @@
 //! Time as a parameter: whoever needs the time is given it, and only the outermost code asks the clock.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A point of wall-clock time, in nanoseconds since 1970 (UTC, leap seconds smeared or ignored as the system does).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,6 +58,30 @@ impl Timestamp {
         let mut out = Vec::with_capacity(30);
         self.write_rfc3339(&mut out);
         String::from_utf8_lossy(&out).into_owned()
+    }
+}
+
+/// A clock that is set once and then goes steadily: what it measures does not change when the system's clock is put back or
+/// forward.
+#[derive(Debug, Clone, Copy)]
+pub struct SteadyClock {
+    at: u32,
+    since: Instant,
+}
+
+impl SteadyClock {
+    /// A clock that is set to the system's time.
+    pub fn set() -> Self {
+        Self {
+            at: Timestamp::now().as_secs(),
+            since: Instant::now(),
+        }
+    }
+
+    /// Seconds since 1970.
+    pub fn as_secs(self) -> u32 {
+        let passed = u32::try_from(self.since.elapsed().as_secs()).unwrap_or(u32::MAX);
+        self.at.saturating_add(passed)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The configuration: a file becomes a [`Config`] that can be run, or all that is wrong with it at once.
 
+mod asking;
 mod document;
 mod gate;
 mod grant;
@@ -13,6 +14,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use asking::AskingConfig;
 pub use gate::{CatalogueSource, GateConfig};
 pub use grant::GrantConfig;
 pub use place::Upstream;
@@ -45,6 +47,8 @@ pub struct Config {
     pub limits: Limits,
     /// How long calls under way may take to end once the program is asked to stop.
     pub grace: Duration,
+    /// How many learned grants of a gate are kept in memory.
+    pub most_grants: usize,
     /// The gates.
     pub gates: Vec<GateConfig>,
     /// The other files that it was read from: secrets, certificates, catalogues.
@@ -131,6 +135,7 @@ impl Config {
             guarantee,
             admin: admin?,
             grace: limits.grace,
+            most_grants: limits.grants,
             limits: limits.limits,
             gates: gates?,
             files: document.files(),
@@ -189,6 +194,7 @@ struct LimitsSection {
     pool_idle: Duration,
     pool_connections: usize,
     grace: Duration,
+    grants: usize,
 }
 
 impl LimitsSection {
@@ -222,6 +228,7 @@ impl LimitsSection {
             pool_idle: secs("pool_idle_secs", 30),
             pool_connections: size("pool_idle_connections", 256, 0, 65_536),
             grace: secs("grace_secs", 30),
+            grants: size("grants", 100_000, 16, 100_000_000),
         };
         if let Some(section) = section {
             if read.limits.inspected_total < read.limits.inspected_body {

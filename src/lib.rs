@@ -99,7 +99,7 @@
 //!
 //! Modules use lower tiers and earlier ones of their own, never upward; a test reads the source and keeps it so:
 //! [`model`], [`clock`] · [`policy`], [`catalogue`] · [`vendor`] · [`telemetry`], [`tls`], [`store`], [`upstream`],
-//! [`audit`] · [`grants`] · [`snapshot`], [`proxy`] · [`admin`] · [`config`], [`app`], [`cli`], [`emulator`].
+//! [`audit`], [`oauth`] · [`grants`] · [`snapshot`], [`proxy`] · [`admin`] · [`config`], [`app`], [`cli`], [`emulator`].
 
 pub mod admin;
 pub mod app;
@@ -111,6 +111,7 @@ pub mod config;
 pub mod emulator;
 pub mod grants;
 pub mod model;
+pub mod oauth;
 pub mod policy;
 pub mod proxy;
 pub mod snapshot;

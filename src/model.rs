@@ -12,6 +12,7 @@ mod operation;
 mod pattern;
 mod reason;
 mod scope;
+mod token;
 
 pub use batch::{Batch, Layout, Member};
 pub use call::{
@@ -22,8 +23,10 @@ pub use credential::{
     Credential, CredentialKind, CredentialRead, Location, Secret, TokenId, TokenIdKey,
 };
 pub use decision::{Decision, DecisionWord, Mode, Outcome, Verdict};
-pub use grant::{Grant, GrantSource, GrantView};
+pub use grant::{Grant, GrantSource, GrantView, LastUse, Standing, Subject};
+
 pub use operation::{Access, Condition, Confidence, Operation, Provenance, Requirement};
 pub use pattern::{Pattern, edit_distance};
 pub use reason::Reason;
 pub use scope::{Holding, ScopeSet};
+pub use token::{Finding, GrantType, TokenAnswer, TokenPurpose, TokenRequest};

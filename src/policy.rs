@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 use crate::model::{
     ApiVersion, Asked, Batch, Call, CredentialRead, Decision, Grant, GrantView, Mode, Operation,
-    Pattern, Reason, Requirement, ScopeSet, Verdict,
+    Pattern, Reason, Requirement, ScopeSet, Standing, Verdict,
 };
 
 /// What a gate asks beside the vendor's scopes: its mode, its rules and what becomes of the unknown.
@@ -258,7 +258,12 @@ fn verdict<'c>(
 /// The grant to judge by, or why there is none.
 fn identity(view: GrantView<'_>, now: u32) -> Result<Option<&Grant>, Reason> {
     match view {
-        GrantView::Known(grant) if grant.has_expired(now) => Err(Reason::TokenExpired),
+        GrantView::Known(grant) if grant.standing == Standing::Revoked => Err(Reason::TokenRevoked),
+        GrantView::Known(grant)
+            if grant.has_expired(now) || grant.standing == Standing::Expired =>
+        {
+            Err(Reason::TokenExpired)
+        }
         GrantView::Known(grant) => Ok(Some(grant)),
         GrantView::None => Err(Reason::CredentialMissing),
         GrantView::Unknown => Err(Reason::TokenUnknown),

@@ -11,6 +11,7 @@ pub mod framing;
 mod held;
 mod http2;
 mod identify;
+mod lesson;
 mod linger;
 mod observe;
 mod read;
@@ -97,13 +98,13 @@ pub async fn handle(
         Err(unread) => return Ok(respond::unread(&core, gate, &connection, arrival, unread)),
     };
     // The grant is borrowed from its table, which must not wait for the journal.
-    let (decision, exchange, recording) = {
-        let identity = identify::identify(gate, &call);
+    let (decision, exchange, recording, token) = {
+        let identity = identify::identify(gate, &call).await;
         let admitted = match admit::admit(&core, gate, &snapshot.limits, &identity) {
             Ok(admitted) => admitted,
             Err(reason) => return Ok(respond::shed(gate, &call, reason)),
         };
-        let now = arrival.time.as_secs();
+        let now = identity.now(arrival.time.as_secs());
         let decision = policy::decide(&call, identity.view(), &gate.rules, now);
         let (mut exchange, recording) = record::decision(
             &core,
@@ -117,7 +118,8 @@ pub async fn handle(
             body.len(),
         );
         exchange.admitted = admitted;
-        (decision, exchange, recording)
+        let token = identity.token.map(|(token, ..)| token);
+        (decision, exchange, recording, token)
     };
     let recorded = recording.settled(&decision, gate).await;
     #[cfg(feature = "fault-injection")]
@@ -125,14 +127,14 @@ pub async fn handle(
     let refusal = respond::Refusing::new(&call, &decision);
     let divided = enforce::divide(gate, &call, &decision, &head, arrival.time);
     // The credential is wiped before the request goes on.
-    drop(call);
+    let watched = observe::Watched::of(gate, call, token, &decision);
     Ok(
         match enforce::enforce(&decision, recorded, head, body, divided) {
             Enforced::Permitted(mut permitted) => {
                 let splicer = permitted.take_splicer();
                 let answer =
                     forward::forward(&core, gate, &snapshot.limits, permitted, exchange).await;
-                let observed = observe::observe(gate, &decision, answer);
+                let observed = observe::observe(gate, &decision, watched, answer).await;
                 respond::pass(&core, gate, &snapshot.limits, &refusal, observed, splicer)
             }
             Enforced::Refused(reason, unsent) => {

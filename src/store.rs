@@ -1,4 +1,8 @@
-//! The state directory: one process at a time, the key behind token ids, the identity of the journal.
+//! The state directory: one process at a time, the key behind token ids, the identity of the journal, and the database of
+//! learned grants.
+
+mod database;
+mod rows;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -8,8 +12,11 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::rand;
 use zeroize::Zeroizing;
 
+pub use database::{Database, StoreError};
+pub use rows::{GrantRow, RefreshRow, ScopeUse};
+
 use crate::clock::Timestamp;
-use crate::model::TokenIdKey;
+use crate::model::{TokenId, TokenIdKey};
 
 /// Where state lies, and who gives the key behind token ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +39,9 @@ pub enum StateError {
     /// Another process holds it.
     #[error("the state directory {} is in use by another process; give each its own `state.dir`", .0.display())]
     InUse(PathBuf),
+    /// The database in it cannot be used.
+    #[error(transparent)]
+    Database(#[from] StoreError),
     /// A file in it cannot be read or written.
     #[error("the state directory's {} cannot be used", path.display())]
     Io {
@@ -95,6 +105,14 @@ impl StateDir {
         audit_dir(&self.dir)
     }
 
+    /// The database of learned grants, made at first use.
+    ///
+    /// # Errors
+    /// If none can be made.
+    pub fn database(&self) -> Result<Database, StateError> {
+        Ok(Database::open(&self.dir)?)
+    }
+
     /// The key behind token ids, made at first use (32 random bytes, mode 0600).
     ///
     /// # Errors
@@ -132,6 +150,44 @@ pub fn token_id_key(dir: &Path, make: bool) -> Result<TokenIdKey, StateError> {
         return Err(StateError::ShortKey(path));
     }
     Ok(TokenIdKey::new(&key))
+}
+
+/// A look at the database of a state directory that another process may hold.
+#[derive(Debug)]
+pub struct Look(rusqlite::Connection);
+
+impl Look {
+    /// Opens it; `None` where nothing was ever learned.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn into(dir: &Path) -> Result<Option<Self>, StoreError> {
+        Ok(database::look(dir)?.map(Self))
+    }
+
+    /// All grants of a gate, in the order of their ids.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn grants(&self, gate: &str) -> Result<Vec<GrantRow>, StoreError> {
+        Ok(rows::page(&self.0, gate, None, u32::MAX)?)
+    }
+
+    /// How often a gate's scopes have opened something.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn uses(&self, gate: &str) -> Result<Vec<ScopeUse>, StoreError> {
+        Ok(rows::uses(&self.0, gate)?)
+    }
+
+    /// Removes all that is known of a token; true if it was known. Only while no process runs on the directory.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn forget(&self, gate: &str, token: TokenId) -> Result<bool, StoreError> {
+        Ok(rows::remove(&self.0, gate, token)?)
+    }
 }
 
 fn read_or_make(

@@ -1,13 +1,13 @@
 //! Metrics. One registry, read by `/metrics`; counters on the path of a call belong to one core each.
 
 mod calls;
+mod families;
 mod gate;
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use gate::TOKEN_COUNTS;
 pub use gate::{GateMetrics, OpenConnection};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, text};
 use prometheus_client::metrics::TypedMetric;
@@ -18,6 +18,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 pub use calls::{CallCounts, CallKey, GateNames, OperationKey};
+use families::GateFamilies;
 
 use crate::model::Reason;
 
@@ -52,17 +53,6 @@ pub struct JournalMetrics {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct GateLabel {
-    gate: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CircuitLabels {
-    gate: String,
-    server: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ShedLabels {
     gate: String,
     what: &'static str,
@@ -85,66 +75,15 @@ impl Metrics {
             "rejected",
             "Requests refused below the dialect, by HTTP rules or limits",
         );
-        let added = Family::<GateLabel, Histogram>::new_with_constructor(short);
-        registry.register_with_unit(
-            "added",
-            "Time the gate added to a forwarded call",
-            Unit::Seconds,
-            added.clone(),
-        );
-        let upstream = Family::<GateLabel, Histogram>::new_with_constructor(long);
-        registry.register_with_unit(
-            "upstream",
-            "Time from sending a call to the head of the vendor's answer",
-            Unit::Seconds,
-            upstream.clone(),
-        );
-        let connections = family(&mut registry, "connections", "Open connections from apps");
-        let circuits = family(
-            &mut registry,
-            "circuit_open",
-            "1 while nobody answers at the upstream and calls are told so at once",
-        );
-        let in_flight = family(
-            &mut registry,
-            "calls_in_flight",
-            "Calls that have been let in and have not ended",
-        );
         let shed = family(
             &mut registry,
             "shed",
             "Calls and connections turned away for want of room",
         );
-        let opened = family(
-            &mut registry,
-            "upstream_connections",
-            "Connections made to the upstream",
-        );
+        let families = GateFamilies::new(&mut registry);
         let measured = gates
             .iter()
-            .map(|names| {
-                let label = GateLabel {
-                    gate: names.gate.clone(),
-                };
-                Arc::new(GateMetrics {
-                    added: added.get_or_create_owned(&label),
-                    upstream: upstream.get_or_create_owned(&label),
-                    connections: connections.get_or_create_owned(&label),
-                    upstream_connections: opened.get_or_create_owned(&label),
-                    circuit: circuits.get_or_create_owned(&CircuitLabels {
-                        gate: names.gate.clone(),
-                        server: "resource",
-                    }),
-                    token_circuit: circuits.get_or_create_owned(&CircuitLabels {
-                        gate: names.gate.clone(),
-                        server: "authorization",
-                    }),
-                    in_flight: in_flight.get_or_create_owned(&label),
-                    shed_calls: AtomicU64::new(0),
-                    shed_connections: AtomicU64::new(0),
-                    by_token: (0..TOKEN_COUNTS).map(|_| AtomicU32::new(0)).collect(),
-                })
-            })
+            .map(|names| Arc::new(families.of(&names.gate)))
             .collect();
         let generation = Gauge::default();
         registry.register(
@@ -197,6 +136,11 @@ impl Metrics {
     /// The counts of a core.
     pub fn core(&self, core: usize) -> Option<Arc<CallCounts>> {
         self.calls.core(core)
+    }
+
+    /// How often each of a gate's operations was permitted by a scope, by its number.
+    pub fn permitted(&self, gate: u16) -> rustc_hash::FxHashMap<u32, u64> {
+        self.calls.permitted(gate)
     }
 
     /// Counts a request that was refused below the dialect.

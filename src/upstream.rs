@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 pub use circuit::Circuit;
-pub use pool::{Answer, Lease, Pool, SendError};
+pub use pool::{Answer, CollectError, Lease, Pool, SendError};
 pub use resolve::LastKnown;
 
 use crate::tls;

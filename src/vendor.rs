@@ -10,9 +10,11 @@ mod decode;
 mod field;
 mod json;
 pub mod livechat;
+mod question;
 mod reader;
 pub mod ringcentral;
 mod streaming;
+mod token;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -20,6 +22,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 
+pub use question::{Objection, ObjectionTo};
 pub use reader::Reader;
 pub use streaming::{Splicer, Watch};
 

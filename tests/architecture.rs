@@ -9,7 +9,7 @@ const TIERS: [&[&str]; 8] = [
     &["model", "clock"],
     &["policy", "catalogue"],
     &["vendor"],
-    &["telemetry", "tls", "store", "upstream", "audit"],
+    &["telemetry", "tls", "store", "upstream", "audit", "oauth"],
     &["grants"],
     &["snapshot", "proxy"],
     &["admin"],
@@ -46,7 +46,13 @@ const FORBIDDEN: [(usize, &[&str]); 3] = [
 ];
 
 /// Crates that one module alone may name.
-const FENCED: [(&str, &str); 3] = [("dashmap", "grants"), ("rustls", "tls"), ("rcgen", "cli")];
+const FENCED: [(&str, &str); 5] = [
+    ("dashmap", "grants"),
+    ("rustls", "tls"),
+    ("rcgen", "cli"),
+    ("oauth2", "oauth"),
+    ("rusqlite", "store"),
+];
 
 /// The longest a file may be, its tests aside.
 const LINES: usize = 400;
@@ -192,9 +198,11 @@ fn only_enforce_makes_a_permission_and_only_forward_takes_one() {
                 path.display()
             );
         }
-        let sends = text.contains("pool.send(");
+        // Beside the app's requests the gate sends its own questions; their tier does not know the app's.
+        let sends = text.contains("pool.send(") || text.contains(".send(settings");
+        let may = ["proxy/forward.rs", "grants/question.rs"].map(Path::new);
         assert!(
-            !sends || path == Path::new("proxy/forward.rs"),
+            !sends || may.contains(&path.as_path()),
             "{} sends by itself",
             path.display()
         );

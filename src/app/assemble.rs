@@ -6,14 +6,24 @@ use arc_swap::ArcSwap;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::listen;
+use crate::audit::{GateText, Recorder};
 use crate::clock::Timestamp;
 use crate::config::{Config, GateConfig};
-use crate::grants::{Declared, Grants};
+use crate::grants::{AskerHandle, Declared, Drifts, Grants, Learned, Scene, Way};
 use crate::model::TokenIdKey;
 use crate::proxy::Budget;
 use crate::snapshot::{Destination, Gate, GateParts, Snapshot};
+use crate::store::Database;
 use crate::telemetry::{GateNames, Metrics};
 use crate::upstream::{self, Circuit};
+
+/// What generations share of grants: what was learned, by gate, and who asks.
+pub(super) struct Memory {
+    pub(super) learned: Vec<Arc<Learned>>,
+    pub(super) drifts: Vec<Arc<Drifts>>,
+    pub(super) asker: AskerHandle,
+    pub(super) recorder: Recorder,
+}
 
 /// What all cores share.
 pub(super) struct Assembled {
@@ -34,13 +44,49 @@ pub(super) fn metrics(config: &Config, cores: usize) -> Metrics {
     Metrics::new(names.collect(), cores)
 }
 
+impl Memory {
+    /// Grants of these gates, kept in this database.
+    pub(super) fn new(
+        config: &Config,
+        database: &Arc<Database>,
+        asker: AskerHandle,
+        recorder: Recorder,
+        metrics: &Metrics,
+    ) -> Self {
+        let measured = |position| metrics.gate(position).unwrap_or_default();
+        let gates = config.gates.iter().enumerate();
+        Self {
+            learned: gates
+                .map(|(position, gate)| {
+                    let database = Some(Arc::clone(database));
+                    let metrics = measured(position);
+                    Arc::new(Learned::new(
+                        &gate.name,
+                        database,
+                        config.most_grants,
+                        metrics,
+                    ))
+                })
+                .collect(),
+            drifts: config.gates.iter().map(|_| Arc::default()).collect(),
+            asker,
+            recorder,
+        }
+    }
+}
+
 /// Puts the first generation together.
-pub(super) fn assemble(config: Config, key: &Arc<TokenIdKey>, metrics: &Metrics) -> Assembled {
+pub(super) fn assemble(
+    config: Config,
+    key: &Arc<TokenIdKey>,
+    metrics: &Metrics,
+    memory: &Memory,
+) -> Assembled {
     let budget = Arc::new(Budget::new(
         config.limits.inspected_total,
         &config.state.dir,
     ));
-    let snapshot = generation(1, config, key, metrics);
+    let snapshot = generation(1, config, key, metrics, memory);
     Assembled {
         snapshots: Arc::new(ArcSwap::from_pointee(snapshot)),
         budget,
@@ -53,6 +99,7 @@ pub(super) fn generation(
     config: Config,
     key: &Arc<TokenIdKey>,
     metrics: &Metrics,
+    memory: &Memory,
 ) -> Snapshot {
     let mut gates = Vec::new();
     for (position, mut gate) in config.gates.into_iter().enumerate() {
@@ -68,7 +115,23 @@ pub(super) fn generation(
         let numbers = metrics.numbers(position, names.map(|operation| operation.name.as_ref()));
         let index = u16::try_from(position).unwrap_or(u16::MAX);
         let on_failure = config.audit.on_failure;
-        gates.push(self::gate(number, index, gate, key, on_failure, numbers));
+        let scene = Scene {
+            vendor: gate.vendor,
+            catalogue: Arc::clone(&gate.catalogue),
+            key: Arc::clone(key),
+            text: GateText::new(number, &gate.name, &gate.app),
+            recorder: Some(memory.recorder.clone()),
+            metrics: metrics.gate(position).unwrap_or_default(),
+            drifts: memory.drifts.get(position).cloned().unwrap_or_default(),
+        };
+        let Some(learned) = memory.learned.get(position) else {
+            continue;
+        };
+        learned.bound(config.most_grants);
+        let learned = Arc::clone(learned);
+        gates.push(self::gate(
+            number, index, gate, scene, learned, memory, on_failure, numbers,
+        ));
     }
     let mut limits = config.limits;
     let room = listen::room_for_connections(gates.len());
@@ -87,21 +150,55 @@ pub(super) fn generation(
     }
 }
 
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a gate is put together from all sides"
+)]
 fn gate(
     generation: u64,
     index: u16,
     gate: GateConfig,
-    key: &Arc<TokenIdKey>,
+    scene: Scene,
+    learned: Arc<Learned>,
+    memory: &Memory,
     on_audit_failure: crate::audit::OnAuditFailure,
     numbers: Vec<u32>,
 ) -> Gate {
+    let key = Arc::clone(&scene.key);
     let declared = gate.grants.into_iter().map(|grant| Declared {
         token: key.identify(&grant.token),
         scopes: grant.scopes,
         user: grant.user,
         expires: grant.expires,
     });
-    let grants = Grants::new(declared, gate.assumed, Timestamp::now().as_secs());
+    let (upstream, authorization_server) = (
+        destination(gate.upstream.settings),
+        destination(gate.authorization_server.settings),
+    );
+    let way = match (gate.asking.asks, gate.asking.introspection) {
+        (_, Some(server)) => Way::Introspection(server),
+        (true, None) => Way::Vendor {
+            upstream: Arc::clone(&upstream.settings),
+            authorization_server: Arc::clone(&authorization_server.settings),
+        },
+        (false, None) => Way::Nobody,
+    };
+    let inquiry = memory.asker.inquiry(
+        index,
+        scene.clone(),
+        Arc::clone(&learned),
+        way,
+        gate.asking.limits,
+    );
+    let grants = Grants::new(
+        declared,
+        gate.asking.precedence,
+        gate.assumed,
+        learned,
+        scene,
+        Some(inquiry),
+        Timestamp::now().as_secs(),
+    );
     Gate::new(
         generation,
         GateParts {
@@ -112,13 +209,13 @@ fn gate(
             catalogue: gate.catalogue,
             rules: gate.rules,
             grants: Arc::new(grants),
-            token_key: Arc::clone(key),
+            token_key: key,
             hosts: gate.hosts,
             guarantee: gate.guarantee,
             on_audit_failure,
             redirects: gate.redirects,
-            upstream: destination(gate.upstream.settings),
-            authorization_server: destination(gate.authorization_server.settings),
+            upstream,
+            authorization_server,
             tls: gate.tls,
             numbers,
         },

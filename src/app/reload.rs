@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::assemble;
+use super::assemble::{self, Memory};
 use crate::audit::{self, EventKind, Journal, OnAuditFailure, PolicyRecord, PolicyRejection};
 use crate::clock::Timestamp;
 use crate::config::{Config, ConfigError};
@@ -33,6 +33,7 @@ pub(super) struct Reloader {
     snapshots: Arc<ArcSwap<Snapshot>>,
     budget: Arc<Budget>,
     metrics: Arc<Metrics>,
+    memory: Arc<Memory>,
     fixed: Fixed,
     admin_tls: Option<Acceptor>,
     files: Vec<PathBuf>,
@@ -108,6 +109,7 @@ impl Reloader {
         config: &Config,
         key: Arc<TokenIdKey>,
         metrics: Arc<Metrics>,
+        memory: Arc<Memory>,
     ) -> impl FnOnce(Arc<ArcSwap<Snapshot>>, Arc<Budget>) -> Self + use<> {
         let (path, fixed) = (path.to_owned(), Fixed::of(config));
         let (admin_tls, files) = (config.admin.tls.clone(), config.files.clone());
@@ -124,6 +126,7 @@ impl Reloader {
             snapshots,
             budget,
             metrics,
+            memory,
             fixed,
             admin_tls,
             files,
@@ -186,7 +189,11 @@ impl Reloader {
         }
         let generation = self.snapshots.load().generation + 1;
         self.budget.resize(config.limits.inspected_total);
-        let snapshot = assemble::generation(generation, config, &self.key, &self.metrics);
+        let snapshot =
+            assemble::generation(generation, config, &self.key, &self.metrics, &self.memory);
+        for gate in &snapshot.gates {
+            gate.grants.rebase();
+        }
         loaded(journal, &self.metrics, &snapshot, &id);
         self.snapshots.store(Arc::new(snapshot));
         tracing::info!(generation, "a new configuration is in force");

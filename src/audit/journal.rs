@@ -100,10 +100,12 @@ impl Journal {
 
     /// Appends a record of the program itself, which nobody waits for.
     pub fn append(&self, kind: EventKind, write: impl FnOnce(&mut Vec<u8>)) {
-        let mut batch = Batch::default();
-        batch.sync = true;
-        batch.push(kind, write);
-        self.inbox.send(batch);
+        self.recorder().append(kind, write);
+    }
+
+    /// A way to append records of the program itself from anywhere.
+    pub fn recorder(&self) -> Recorder {
+        Recorder(Arc::clone(&self.inbox))
     }
 
     /// A core's side of the journal, and the task that the core has to run for it.
@@ -113,6 +115,20 @@ impl Journal {
             self.deadline,
             Arc::clone(&self.metrics),
         )
+    }
+}
+
+/// Appends records that nobody waits for. After the journal has closed they are lost.
+#[derive(Debug, Clone)]
+pub struct Recorder(Arc<Inbox>);
+
+impl Recorder {
+    /// Appends a record.
+    pub fn append(&self, kind: EventKind, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut batch = Batch::default();
+        batch.sync = true;
+        batch.push(kind, write);
+        self.0.send(batch);
     }
 }
 

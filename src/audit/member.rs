@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::json::push_json_string;
 use crate::clock::Timestamp;
+use crate::model::Subject;
 
 /// The longest query key or text field that is kept, in bytes.
 const TEXT_CAP: usize = 64;
@@ -91,6 +92,18 @@ pub(super) fn list<'s>(out: &mut Vec<u8>, texts: impl Iterator<Item = &'s str>) 
         push_json_string(out, text.as_bytes());
     }
     out.push(b']');
+}
+
+/// Whose token it is.
+pub(super) fn subject(out: &mut Vec<u8>, subject: &Subject) {
+    if let Some(user) = &subject.user {
+        out.extend_from_slice(b",\"subject\":{\"id\":");
+        push_json_string(out, cap(user).as_bytes());
+        out.extend_from_slice(b",\"kind\":\"user\"}");
+    }
+    if let Some(tenant) = &subject.tenant {
+        member(out, "tenant", cap(tenant));
+    }
 }
 
 pub(super) fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::json::{push_json_string, push_number};
-use super::member::{EventId, cap, event, list, member, micros, push_hex, time, word};
+use super::member::{EventId, cap, event, list, member, micros, push_hex, subject, time, word};
 use super::request::RequestFacts;
 use crate::clock::Timestamp;
 use crate::model::{
@@ -206,10 +206,8 @@ impl DecisionRecord<'_> {
                     .into(),
             );
             out.push(b'}');
-            if let Some(user) = &grant.user {
-                out.extend_from_slice(b",\"subject\":{\"id\":");
-                push_json_string(out, cap(user).as_bytes());
-                out.extend_from_slice(b",\"kind\":\"user\"}");
+            if let Some(known) = &grant.subject {
+                subject(out, known);
             }
         }
         self.facts.request.write(out);
@@ -288,6 +286,8 @@ pub struct CompletionRecord<'r> {
     pub reason: Option<Reason>,
     /// Status, who gave it, and the bytes of the body that went to the app; `None` where no answer began.
     pub response: Option<(u16, Origin, u64)>,
+    /// The vendor's own code for what it has against the call, and whether it misses a scope that the gate did not.
+    pub vendor_error: Option<(&'r str, bool)>,
     /// From the first byte sent to the head of the vendor's answer.
     pub latency: Option<Duration>,
     /// From the request's head to the end.
@@ -325,6 +325,14 @@ impl CompletionRecord<'_> {
                 push_number(out, micros(latency));
             }
             out.push(b'}');
+        }
+        if let Some((code, mismatch)) = self.vendor_error {
+            out.extend_from_slice(b",\"vendor_error\":{\"code\":");
+            push_json_string(out, cap(code).as_bytes());
+            out.push(b'}');
+            if mismatch {
+                out.extend_from_slice(b",\"scope_mismatch\":true");
+            }
         }
         out.extend_from_slice(b",\"duration_us\":");
         push_number(out, micros(self.duration));

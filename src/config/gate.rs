@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::LimitsSection;
+use super::asking::{AskingConfig, unknown_token};
 use super::document::{Placed, Section, printable};
 use super::grant::{GrantConfig, grants};
 use super::journal::{GUARANTEES, can_be_best_effort};
@@ -13,9 +14,7 @@ use super::place::{Upstream, leads_to, tls, upstream};
 use crate::audit::{Guarantee, OnAuditFailure};
 use crate::catalogue::{Catalogue, CatalogueText};
 use crate::model::{Holding, Mode, Pattern};
-use crate::policy::{
-    self, BatchPolicy, Effect, Rule, Rules, SignedLinks, UnknownToken, UnlistedOperation,
-};
+use crate::policy::{self, BatchPolicy, Effect, Rule, Rules, SignedLinks, UnlistedOperation};
 use crate::snapshot::Redirects;
 use crate::tls::Acceptor;
 use crate::vendor::Vendor;
@@ -41,6 +40,8 @@ pub struct GateConfig {
     pub rules: Rules,
     /// The scopes that every token holds that is not known better.
     pub assumed: Option<Holding>,
+    /// How it comes to know of tokens that nobody declared.
+    pub asking: AskingConfig,
     /// The only values of `Host` that it answers for; empty for any.
     pub hosts: Vec<String>,
     /// How a decision is kept before the deed.
@@ -94,9 +95,6 @@ const SIGNED_LINKS: [(&str, SignedLinks); 2] = [
     ("forward", SignedLinks::Forward),
 ];
 
-/// Settings of the contract that this version does not honour yet.
-const LATER: [&str; 1] = ["introspection"];
-
 /// Reads one gate; `None` if it cannot be run, with the problems noted.
 pub(super) fn read(section: &Section<'_, '_>, common: &Common<'_>) -> Option<GateConfig> {
     let name = section
@@ -111,7 +109,7 @@ pub(super) fn read(section: &Section<'_, '_>, common: &Common<'_>) -> Option<Gat
     let tls = section.table("tls").map(|table| tls(&table, true));
     let places = upstream(section, vendor, common.limits);
     let mode = section.choice("mode", &MODES, &[]).unwrap_or_default();
-    let (unknown_token, assumed) = unknown_token(section);
+    let (unknown_token, assumed, asking) = unknown_token(section, vendor, common.limits);
     let settings = policy::Settings {
         mode,
         unknown_token,
@@ -148,7 +146,7 @@ pub(super) fn read(section: &Section<'_, '_>, common: &Common<'_>) -> Option<Gat
     if let (Some(vendor), Some(catalogue), Some(assumed)) = (vendor, &catalogue, &assumed) {
         known_scopes(section, vendor, catalogue, assumed);
     }
-    section.finish(&LATER);
+    section.finish(&[]);
     let (name, vendor, catalogue) = (name?.value, vendor?, catalogue?);
     let (upstream, authorization_server) = places?;
     let operations = catalogue.operations();
@@ -166,6 +164,7 @@ pub(super) fn read(section: &Section<'_, '_>, common: &Common<'_>) -> Option<Gat
         rules: Rules::new(settings, rules, operations),
         assumed: assumed
             .map(|scopes| vendor.holding(&catalogue, scopes.iter().map(|scope| scope.value))),
+        asking,
         hosts,
         guarantee,
         redirects,
@@ -226,38 +225,6 @@ fn named(section: &Section<'_, '_>, name: &Placed<&str>) -> bool {
         );
     }
     named
-}
-
-type Assumed<'d> = Vec<Placed<&'d str>>;
-
-fn unknown_token<'d>(section: &Section<'d, '_>) -> (UnknownToken, Option<Assumed<'d>>) {
-    let words = [
-        ("refuse", (UnknownToken::Refuse, false)),
-        ("assume", (UnknownToken::Refuse, true)),
-        ("forward", (UnknownToken::Forward, false)),
-    ];
-    let (setting, assumes) = section
-        .choice("unknown_token", &words, &["ask"])
-        .unwrap_or_default();
-    let scopes = section.strings("assumed_scopes");
-    match (assumes, scopes.first()) {
-        (true, None) => {
-            let hint =
-                "list the scopes that the app is registered with: assumed_scopes = [\"crm\"]";
-            section.problem(
-                "`unknown_token = \"assume\"` without `assumed_scopes`",
-                hint,
-            );
-            (setting, None)
-        }
-        (false, Some(first)) => {
-            let hint = "set unknown_token = \"assume\", or remove it";
-            section.problem_at(&first.span, "`assumed_scopes` has no effect", hint);
-            (setting, None)
-        }
-        (true, Some(_)) => (setting, Some(scopes)),
-        (false, None) => (setting, None),
-    }
 }
 
 fn catalogue(

@@ -58,27 +58,7 @@ pub(super) fn upstream(
     let server = server.map(|server| place(section, "authorization_server", &server, plain));
     let (upstream, loopback) = place(section, "upstream", &url?, plain)?;
     let settings = |place: Place, connect: Option<String>| {
-        let tls = if place.secure {
-            Some(connector(section, ca.as_ref())?)
-        } else {
-            None
-        };
-        Some(Upstream {
-            url: place.url,
-            settings: upstream::Settings {
-                host: place.host,
-                port: place.port,
-                authority: place.authority,
-                tls,
-                connect,
-                connect_timeout: limits.connect,
-                idle_timeout: limits.pool_idle,
-                idle_connections: limits.pool_connections,
-                opened: prometheus_client::metrics::counter::Counter::default(),
-                circuit: std::sync::Arc::default(),
-                last_known: std::sync::Arc::default(),
-            },
-        })
+        place.reached(section, ca.as_ref(), connect, limits)
     };
     let upstream = settings(upstream, connect.map(|connect| connect.value.to_owned()))?;
     let authorization = match server {
@@ -97,6 +77,58 @@ struct Place {
     host: String,
     port: u16,
     authority: String,
+}
+
+impl Place {
+    /// How to get there.
+    fn reached(
+        self,
+        section: &Section<'_, '_>,
+        ca: Option<&Placed<&str>>,
+        connect: Option<String>,
+        limits: &LimitsSection,
+    ) -> Option<Upstream> {
+        let tls = if self.secure {
+            Some(connector(section, ca)?)
+        } else {
+            None
+        };
+        Some(Upstream {
+            url: self.url,
+            settings: upstream::Settings {
+                host: self.host,
+                port: self.port,
+                authority: self.authority,
+                tls,
+                connect,
+                connect_timeout: limits.connect,
+                idle_timeout: limits.pool_idle,
+                idle_connections: limits.pool_connections,
+                opened: prometheus_client::metrics::counter::Counter::default(),
+                circuit: std::sync::Arc::default(),
+                last_known: std::sync::Arc::default(),
+            },
+        })
+    }
+}
+
+/// Reads the host of an endpoint that has a path of its own; it trusts what the gate trusts.
+pub(super) fn endpoint(
+    section: &Section<'_, '_>,
+    gate: &Section<'_, '_>,
+    url: &Placed<&str>,
+    limits: &LimitsSection,
+) -> Option<Upstream> {
+    let (scheme, rest) = url.value.split_once("://").unwrap_or(("", url.value));
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let base = format!("{scheme}://{host}");
+    let base = Placed {
+        value: base.as_str(),
+        span: url.span.clone(),
+    };
+    let plain = gate.boolean("allow_plain_upstream");
+    let (place, _) = place(section, "endpoint", &base, plain)?;
+    place.reached(section, gate.string("upstream_ca").as_ref(), None, limits)
 }
 
 /// The place of a vendor's own host, by https.

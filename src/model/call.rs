@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::{Batch, CredentialRead, Member, Operation, Reason, Requirement};
+use super::{Batch, CredentialRead, Member, Operation, Reason, Requirement, TokenRequest};
 
 /// One HTTP request as the vendor would read it: a credential and one or more operations.
 ///
@@ -26,6 +26,8 @@ pub struct Call<'r, 'c> {
     pub author: Option<Box<str>>,
     /// Which of the vendor's servers answers it.
     pub server: Server,
+    /// What a request to the authorization server is about; `None` for a call of the API.
+    pub token_request: Option<Box<TokenRequest<'r>>>,
     /// True if the answer is meant to lead a person elsewhere: the pages of a login.
     pub leads_away: bool,
     /// The verbs that the vendor offers for the target, where that is why the call is refused.
@@ -50,6 +52,7 @@ impl<'r, 'c> Call<'r, 'c> {
             targets: Vec::new(),
             author: None,
             server: Server::Resource,
+            token_request: None,
             leads_away: false,
             offered: Verbs::NONE,
             answer: AnswerShape::Usual,

@@ -12,6 +12,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::body::CallBody;
 use super::exchange::Exchange;
+use super::lesson::Lesson;
 use crate::model::Outcome;
 use crate::upstream::Lease;
 use crate::vendor::Splicer;
@@ -35,8 +36,14 @@ pub struct Streaming {
     patience: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     broken_off: Option<BrokenOff>,
+    /// The next poll lets what came before be flushed.
+    put_off: bool,
     /// Makes the answer to a divided batch whole again.
     splicer: Option<Box<Splicer>>,
+    /// Learns from the answer.
+    lesson: Option<Box<Lesson>>,
+    /// The body has ended; what it teaches is being learned.
+    learning: bool,
 }
 
 /// The answer broke off: the connection to the app ends without the body's end, so that the app sees it.
@@ -60,6 +67,7 @@ impl Streaming {
         exchange: Exchange,
         patience: Duration,
         splicer: Option<Box<Splicer>>,
+        lesson: Option<Box<Lesson>>,
     ) -> Self {
         Self {
             body,
@@ -68,7 +76,10 @@ impl Streaming {
             patience,
             timer: None,
             broken_off: None,
+            put_off: false,
             splicer,
+            lesson,
+            learning: false,
         }
     }
 
@@ -109,6 +120,44 @@ impl Streaming {
         Poll::Pending
     }
 
+    /// The body is whole: what it teaches is learned before its last piece goes.
+    fn learn(&mut self) {
+        self.learning = true;
+        let objection = self.lesson.as_mut().and_then(|lesson| lesson.begin());
+        if let (Some(exchange), Some(objection)) = (&mut self.exchange, objection) {
+            exchange.objection = Some(objection);
+        }
+    }
+
+    fn poll_lesson(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let last = match &mut self.lesson {
+            Some(lesson) => std::task::ready!(lesson.poll(cx)),
+            None => None,
+        };
+        self.lesson = None;
+        let last = last.filter(|last| !last.is_empty());
+        if let Some(last) = &last {
+            self.count(last);
+        }
+        self.end(Outcome::Ok);
+        Poll::Ready(last.map(|last| Ok(Frame::data(last))))
+    }
+
+    /// Counts what goes to the app.
+    fn count(&mut self, piece: &Bytes) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.bytes += u64::try_from(piece.len()).unwrap_or(u64::MAX);
+        }
+    }
+
+    /// True if nothing more will come.
+    fn has_ended(&self) -> bool {
+        self.body.is_end_stream() && self.lesson.is_none()
+    }
+
     fn end(&mut self, outcome: Outcome) {
         if let Some(mut exchange) = self.exchange.take() {
             exchange.ends(outcome);
@@ -121,6 +170,10 @@ impl Streaming {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if std::mem::take(&mut self.put_off) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if let Some(error) = self.broken_off.take() {
             return Poll::Ready(Some(Err(error)));
         }
@@ -128,6 +181,9 @@ impl Streaming {
         let asleep = &mut Context::from_waker(Waker::noop());
         let mut driven = false;
         loop {
+            if self.learning {
+                return self.poll_lesson(cx);
+            }
             match Pin::new(&mut self.body).poll_frame(asleep) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.timer = None;
@@ -139,25 +195,35 @@ impl Streaming {
                     if self.is_unspliced() {
                         return self.break_off(BrokenOff::Unspliced, cx);
                     }
-                    if let Some(exchange) = &mut self.exchange {
-                        exchange.bytes += u64::try_from(piece.len()).unwrap_or(u64::MAX);
-                    }
-                    if self.body.is_end_stream() {
+                    let piece = match &mut self.lesson {
+                        None => piece,
+                        Some(lesson) => {
+                            let before = lesson.hold(piece).unwrap_or_default();
+                            if self.body.is_end_stream() {
+                                self.learn();
+                            }
+                            if before.is_empty() {
+                                continue;
+                            }
+                            before
+                        }
+                    };
+                    self.count(&piece);
+                    if self.lesson.is_none() && self.body.is_end_stream() {
                         self.end(Outcome::Ok);
                     } else if piece.is_empty() {
                         continue;
                     }
                     return Poll::Ready(Some(Ok(Frame::data(piece))));
                 }
+                Poll::Ready(None) if self.lesson.is_some() => self.learn(),
                 Poll::Ready(None) => {
                     let last = self.splicer.as_mut().map(|splicer| splicer.finish());
                     if self.is_unspliced() {
                         return self.break_off(BrokenOff::Unspliced, cx);
                     }
                     if let Some(last) = last.filter(|last| !last.is_empty()) {
-                        if let Some(exchange) = &mut self.exchange {
-                            exchange.bytes += u64::try_from(last.len()).unwrap_or(u64::MAX);
-                        }
+                        self.count(&last);
                         return Poll::Ready(Some(Ok(Frame::data(last))));
                     }
                     self.end(Outcome::Ok);
@@ -166,7 +232,12 @@ impl Streaming {
                 Poll::Ready(Some(Err(error))) => {
                     self.end(Outcome::Truncated);
                     // What came before is flushed while this task is put off once: the app gets all that there was.
+                    let held = self.lesson.take().and_then(|mut lesson| lesson.release());
                     self.broken_off = Some(BrokenOff::Upstream(error));
+                    if let Some(held) = held {
+                        self.put_off = true;
+                        return Poll::Ready(Some(Ok(Frame::data(held))));
+                    }
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
@@ -195,7 +266,7 @@ impl Streaming {
 impl Drop for Streaming {
     fn drop(&mut self) {
         // An answer without a body is never polled.
-        if self.body.is_end_stream() {
+        if self.has_ended() {
             self.end(Outcome::Ok);
         }
     }
@@ -223,7 +294,7 @@ impl Body for AnswerBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Vendor(streaming) => streaming.body.is_end_stream(),
+            Self::Vendor(streaming) => streaming.has_ended(),
             Self::Gate(text, _) => text.is_none(),
         }
     }

@@ -10,6 +10,7 @@ use crate::audit::{CompletionRecord, EventId, EventKind, Origin, Receipt};
 use crate::clock::Timestamp;
 use crate::model::{Decision, Outcome, Reason};
 use crate::snapshot::Route;
+use crate::vendor::Objection;
 
 /// When a request's head had arrived.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +57,8 @@ pub(super) struct Exchange {
     outcome: Option<Outcome>,
     /// Why the gate answered in place of the vendor.
     pub(super) reason: Option<Reason>,
+    /// What the vendor has against the call.
+    pub(super) objection: Option<Objection>,
     response: Option<(u16, Origin)>,
     /// Bytes of the answer's body that went to the app.
     pub(super) bytes: u64,
@@ -82,6 +85,7 @@ impl Exchange {
             latency: None,
             outcome: None,
             reason: None,
+            objection: None,
             response: None,
             bytes: 0,
             peer: None,
@@ -126,6 +130,11 @@ impl Exchange {
         )
     }
 
+    /// True unless the call is known not to have reached the vendor.
+    pub(super) fn may_have_arrived(&self) -> bool {
+        self.sent.is_some() && self.outcome != Some(Outcome::NotForwarded)
+    }
+
     /// Sets how the call ends; the first word counts.
     pub(super) fn ends(&mut self, outcome: Outcome) {
         self.outcome.get_or_insert(outcome);
@@ -156,6 +165,10 @@ impl Drop for Exchange {
             response: self
                 .response
                 .map(|(status, origin)| (status, origin, self.bytes)),
+            vendor_error: self
+                .objection
+                .as_ref()
+                .map(|objection| (objection.code.as_str(), objection.is_about_scope())),
             latency: self.latency,
             duration,
             destination: self.peer.as_deref(),

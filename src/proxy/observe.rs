@@ -1,13 +1,16 @@
-//! Step 8: what the vendor's answer says, before it is passed on.
+//! Step 8: what the vendor's answer says, before it is passed on: to the app, and to what is known of tokens.
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::body::CallBody;
 use super::exchange::Exchange;
 use super::forward::{Forwarded, named_by_connection};
-use crate::model::{Decision, Mode, Outcome, Reason};
+use super::lesson::{About, Lesson, Permission};
+use crate::grants::Expected;
+use crate::model::{Asked, Call, Decision, Mode, Outcome, Reason, Secret, TokenId, TokenPurpose};
 use crate::snapshot::{Gate, Redirects};
 use crate::upstream::Lease;
 
@@ -15,11 +18,103 @@ use crate::upstream::Lease;
 #[derive(Debug)]
 pub(super) struct Observed {
     pub(super) exchange: Exchange,
+    /// Learns from the body.
+    pub(super) lesson: Option<Box<Lesson>>,
     pub(super) result: Result<(http::response::Parts, Incoming, Lease<CallBody>), Reason>,
 }
 
-/// Looks at an answer's head: is it HTTP that an app can take, does it lead the app past the gate?
-pub(super) fn observe(gate: &Gate, decision: &Decision<'_>, forwarded: Forwarded) -> Observed {
+/// What of a call matters for its answer. It holds no credential.
+#[derive(Debug)]
+pub(super) struct Watched<'c> {
+    operation: Asked<'c>,
+    /// The token, where the call was permitted by what is known of it.
+    token: Option<TokenId>,
+    /// What a request to the authorization server was about.
+    expected: Option<Box<Expected>>,
+}
+
+impl<'c> Watched<'c> {
+    /// Keeps what matters of a call; the rest of it, its credential too, is dropped.
+    pub(super) fn of(
+        gate: &Gate,
+        call: Call<'_, 'c>,
+        token: Option<TokenId>,
+        decision: &Decision<'_>,
+    ) -> Self {
+        let judged = matches!(
+            decision.verdict.reason,
+            Reason::Permitted | Reason::NoScopeNeeded | Reason::BatchMemberDenied
+        );
+        let expected = call.token_request.map(|request| {
+            let identify = |secret: &Secret<'_>| gate.token_key.identify(secret);
+            Box::new(Expected::of(&request, identify))
+        });
+        Self {
+            operation: call.operation,
+            token: token.filter(|_| decision.verdict.permitted && judged),
+            expected,
+        }
+    }
+}
+
+/// Looks at an answer's head: is it HTTP that an app can take, does it lead the app past the gate, does it teach something?
+///
+/// A token that the vendor has agreed to revoke is dead before the app hears of it.
+pub(super) async fn observe(
+    gate: &Gate,
+    decision: &Decision<'_>,
+    watched: Watched<'_>,
+    forwarded: Forwarded,
+) -> Observed {
+    let observed = look(gate, decision, forwarded);
+    match &watched.expected {
+        Some(expected) if expected.purpose == TokenPurpose::Revoke => {
+            if let (Some(token), true) = (expected.token, may_be_revoked(&observed)) {
+                Box::pin(gate.grants.revoke(token)).await;
+            }
+            observed
+        }
+        _ => Observed {
+            lesson: lesson(gate, watched, &observed),
+            ..observed
+        },
+    }
+}
+
+/// True unless the vendor has refused to revoke, or was not asked: what nobody knows is not trusted.
+fn may_be_revoked(observed: &Observed) -> bool {
+    match &observed.result {
+        Ok((head, ..)) => head.status.is_success(),
+        Err(_) => observed.exchange.may_have_arrived(),
+    }
+}
+
+/// What learns from the body, if something may be learned.
+fn lesson(gate: &Gate, watched: Watched<'_>, observed: &Observed) -> Option<Box<Lesson>> {
+    let Ok((head, body, _)) = &observed.result else {
+        return None;
+    };
+    let status = head.status.as_u16();
+    let about = match (watched.expected, watched.token) {
+        (Some(expected), _) if expected.purpose == TokenPurpose::Issue && status == 200 => {
+            About::Token(expected)
+        }
+        (None, Some(token)) if matches!(status, 400 | 401 | 403) => {
+            let call = observed.exchange.event;
+            About::Call(Box::new(Permission::new(
+                call,
+                token,
+                &watched.operation,
+                status,
+            )))
+        }
+        _ => return None,
+    };
+    let lesson = Lesson::new(about, gate.vendor, &gate.grants);
+    (!body.is_end_stream()).then(|| Box::new(lesson))
+}
+
+fn look(gate: &Gate, decision: &Decision<'_>, forwarded: Forwarded) -> Observed {
     let Forwarded {
         mut exchange,
         result,
@@ -46,7 +141,11 @@ pub(super) fn observe(gate: &Gate, decision: &Decision<'_>, forwarded: Forwarded
     if result.is_err() {
         exchange.ends(Outcome::Aborted);
     }
-    Observed { exchange, result }
+    Observed {
+        exchange,
+        lesson: None,
+        result,
+    }
 }
 
 /// Takes out what was meant for the hop between upstream and gate. Lengths are the parser's: where both stood, it

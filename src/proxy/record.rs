@@ -12,7 +12,7 @@ use super::{Connection, Core};
 use crate::audit::{
     About, CallFacts, DecisionRecord, EventId, OnAuditFailure, Receipt, RequestFacts,
 };
-use crate::model::{Asked, Call, Decision, Mode, Server};
+use crate::model::{Asked, Call, Decision, Mode, Reason, Server};
 use crate::policy;
 use crate::snapshot::{Gate, Route};
 use crate::telemetry::{CallKey, OperationKey};
@@ -129,6 +129,15 @@ pub(super) fn decision(
             Asked::Unparsed => OperationKey::Unparsed,
         },
     });
+    let members = call.members().iter().zip(&decision.children);
+    let permitted = members.filter(|(_, verdict)| verdict.reason == Reason::Permitted);
+    if call.batch.is_some() {
+        let operations = permitted.filter_map(|(member, _)| member.asked.operation());
+        core.counts.count_members(
+            gate.index,
+            operations.map(|operation| gate.number(operation)),
+        );
+    }
     let mut exchange = Exchange::new(core, event, arrival, route, call.leads_away);
     exchange.decision = Some(receipt.clone());
     (exchange, Recording(receipt))

@@ -71,6 +71,7 @@ pub(super) fn pass(
 ) -> Answer {
     let Observed {
         mut exchange,
+        lesson,
         result,
     } = observed;
     let (mut head, body, lease) = match result {
@@ -110,7 +111,7 @@ pub(super) fn pass(
     if splicer.is_some() {
         head.headers.remove(header::CONTENT_LENGTH);
     }
-    let body = Streaming::new(body, lease, exchange, limits.answer_idle, splicer);
+    let body = Streaming::new(body, lease, exchange, limits.answer_idle, splicer, lesson);
     Response::from_parts(head, AnswerBody::Vendor(body))
 }
 

@@ -13,7 +13,11 @@ use crate::model::{DecisionWord, Reason};
 
 /// The calls that one core has decided on.
 #[derive(Debug, Default)]
-pub struct CallCounts(Mutex<FxHashMap<CallKey, u64>>);
+pub struct CallCounts {
+    calls: Mutex<FxHashMap<CallKey, u64>>,
+    /// Members of batches that were permitted, by gate and the operation's number.
+    members: Mutex<FxHashMap<(u16, u32), u64>>,
+}
 
 /// What calls are counted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,11 +60,19 @@ impl CallCounts {
     /// Counts a call.
     pub fn count(&self, key: CallKey) {
         *self
-            .0
+            .calls
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .entry(key)
             .or_default() += 1;
+    }
+
+    /// Counts the permitted members of a batch, by the numbers of their operations.
+    pub fn count_members(&self, gate: u16, numbers: impl Iterator<Item = u32>) {
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        for number in numbers {
+            *members.entry((gate, number)).or_default() += 1;
+        }
     }
 }
 
@@ -111,6 +123,28 @@ impl Collector {
             .collect()
     }
 
+    /// How often each of a gate's operations was permitted by a scope, by its number, single calls and members of batches.
+    pub(super) fn permitted(&self, gate: u16) -> FxHashMap<u32, u64> {
+        let mut sums: FxHashMap<u32, u64> = FxHashMap::default();
+        for core in self.cores.iter() {
+            let calls = core.calls.lock().unwrap_or_else(PoisonError::into_inner);
+            for (key, count) in calls.iter() {
+                if let (OperationKey::Listed(number), Reason::Permitted) =
+                    (key.operation, key.reason)
+                    && key.gate == gate
+                {
+                    *sums.entry(number).or_default() += count;
+                }
+            }
+            drop(calls);
+            let members = core.members.lock().unwrap_or_else(PoisonError::into_inner);
+            for ((_, number), count) in members.iter().filter(|((of, _), _)| *of == gate) {
+                *sums.entry(*number).or_default() += count;
+            }
+        }
+        sums
+    }
+
     fn labels(key: CallKey, gate: Option<&GateNames>) -> Labels<'_> {
         let operation = match key.operation {
             OperationKey::Listed(index) => gate
@@ -141,7 +175,8 @@ impl collector::Collector for Collector {
             .collect();
         let mut sums: BTreeMap<Labels<'_>, u64> = BTreeMap::new();
         for core in self.cores.iter() {
-            for (key, count) in core.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let calls = core.calls.lock().unwrap_or_else(PoisonError::into_inner);
+            for (key, count) in calls.iter() {
                 let gate = names.get(usize::from(key.gate));
                 *sums.entry(Self::labels(*key, gate)).or_default() += count;
             }

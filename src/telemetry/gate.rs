@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
@@ -28,13 +30,58 @@ pub struct GateMetrics {
     pub shed_calls: AtomicU64,
     /// Connections that were shed since the last record of them.
     pub shed_connections: AtomicU64,
+    /// Learned grants in memory.
+    pub grants: Gauge,
+    /// Token answers that taught something.
+    pub captured: Counter,
+    /// Signs that the vendor is not as the catalogue has it.
+    pub drift: Counter,
+    pub(super) gate: String,
+    pub(super) questions: Family<QuestionLabels, Counter>,
     pub(super) by_token: Box<[AtomicU32]>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct QuestionLabels {
+    gate: String,
+    result: &'static str,
 }
 
 /// How many counts of calls by token a gate has.
 pub(super) const TOKEN_COUNTS: usize = 4096;
 
+impl Default for GateMetrics {
+    /// Metrics that nobody scrapes.
+    fn default() -> Self {
+        Self {
+            added: super::short(),
+            upstream: super::long(),
+            connections: Gauge::default(),
+            upstream_connections: Counter::default(),
+            circuit: Gauge::default(),
+            token_circuit: Gauge::default(),
+            in_flight: Gauge::default(),
+            shed_calls: AtomicU64::new(0),
+            shed_connections: AtomicU64::new(0),
+            grants: Gauge::default(),
+            captured: Counter::default(),
+            drift: Counter::default(),
+            gate: String::new(),
+            questions: Family::default(),
+            by_token: (0..TOKEN_COUNTS).map(|_| AtomicU32::new(0)).collect(),
+        }
+    }
+}
+
 impl GateMetrics {
+    /// Counts a question about a token, by what came of it.
+    pub fn asked(&self, result: &'static str) {
+        let gate = self.gate.clone();
+        self.questions
+            .get_or_create(&QuestionLabels { gate, result })
+            .inc();
+    }
+
     /// The count of calls under way of the tokens with this number.
     pub fn by_token(&self, number: usize) -> &AtomicU32 {
         // The remainder is always a place of the list.

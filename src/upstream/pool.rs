@@ -176,6 +176,57 @@ where
     }
 }
 
+/// An answer's body could not be read whole.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// It broke off.
+    #[error("the answer broke off")]
+    Broken(#[from] hyper::Error),
+    /// It is longer than what is wanted.
+    #[error("the answer is too long")]
+    TooLong,
+}
+
+impl<B> Answer<B>
+where
+    B: Body + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// Reads the whole body, of at most so many bytes, and keeps the connection for the next request.
+    ///
+    /// # Errors
+    /// If it breaks off, or is longer.
+    pub async fn collect(self, most: usize) -> Result<Response<Vec<u8>>, CollectError> {
+        let Self {
+            response,
+            mut lease,
+        } = self;
+        let (head, mut body) = response.into_parts();
+        let mut whole = Vec::new();
+        while let Some(frame) = poll_fn(|cx| {
+            let asleep = &mut Context::from_waker(Waker::noop());
+            let polled = Pin::new(&mut body).poll_frame(asleep);
+            if polled.is_ready() {
+                return polled;
+            }
+            lease.drive(cx);
+            Pin::new(&mut body).poll_frame(asleep)
+        })
+        .await
+        {
+            if let Ok(piece) = frame?.into_data() {
+                if whole.len() + piece.len() > most {
+                    return Err(CollectError::TooLong);
+                }
+                whole.extend_from_slice(&piece);
+            }
+        }
+        lease.give_back();
+        Ok(Response::from_parts(head, whole))
+    }
+}
+
 impl<B> Lease<B>
 where
     B: Body + 'static,

@@ -13,11 +13,12 @@ use super::upload::Watch;
 use crate::catalogue::Catalogue;
 use crate::model::{
     AnswerShape, ApiVersion, Asked, Call, CredentialKind, CredentialRead, Fault, Inspected,
-    Location, Reason, Server, Verbs, cap_name,
+    Location, Reason, Server, TokenPurpose, Verbs, cap_name,
 };
 use crate::vendor::Head;
 use crate::vendor::field::{MediaType, bearer, media_type};
 use crate::vendor::json::JsonScanner;
+use crate::vendor::token::TokenReader;
 
 /// The verb is none that the portal offers; answered with 405.
 pub(super) const VERB_NOT_OFFERED: Fault = Fault {
@@ -69,6 +70,7 @@ pub struct Reader<'r, 'c> {
     path: Read<'r>,
     body: Body,
     inspected: Inspected,
+    token: Option<Box<TokenReader<'r>>>,
 }
 
 /// What the target names.
@@ -98,9 +100,11 @@ impl<'r, 'c> Reader<'r, 'c> {
             path: Read::Nothing,
             body: Body::Unread,
             inspected: Inspected::None,
+            token: None,
         };
         let (path, query) = head.path_and_query();
         reader.read_path(path);
+        reader.token = (reader.path == Read::Token).then(|| Box::new(TokenReader::new(head)));
         reader.read_headers(head);
         if !query.is_empty() {
             let mut scanner = FormScanner::default();
@@ -163,6 +167,9 @@ impl<'r, 'c> Reader<'r, 'c> {
     }
 
     pub(in crate::vendor) fn feed(&mut self, bytes: &[u8]) {
+        if let Some(token) = &mut self.token {
+            token.feed(bytes);
+        }
         let read = match &mut self.body {
             Body::Unread => Ok(()),
             Body::Form(scanner) => {
@@ -211,6 +218,7 @@ impl<'r, 'c> Reader<'r, 'c> {
             path,
             inspected,
             body,
+            token,
         } = self;
         if matches!(&gather.credential, CredentialRead::One(one) if one.secret.expose().is_empty())
         {
@@ -225,6 +233,7 @@ impl<'r, 'c> Reader<'r, 'c> {
         call.inspected = inspected;
         if path == Read::Token {
             call.server = Server::Authorization;
+            call.token_request = token.map(|token| Box::new(token.finish(TokenPurpose::Issue, "")));
         }
         if gather.fault == Some(VERB_NOT_OFFERED) {
             call.offered = ["GET", "HEAD", "POST"]

@@ -12,10 +12,11 @@ use super::place::{AUTHOR, Named, OVERRIDE, VERSIONS, is_of_accounts, shape_of};
 use crate::catalogue::{Catalogue, Routed};
 use crate::model::{
     ApiVersion, Asked, Batch, Call, CredentialRead, Fault, Inspected, Layout, Member, Operation,
-    Reason, Server, Verbs, cap_name,
+    Reason, Server, TokenPurpose, Verbs, cap_name,
 };
 use crate::vendor::decode::decode;
 use crate::vendor::field::{MediaType, may_be_form, media_type};
+use crate::vendor::token::TokenReader;
 use crate::vendor::{Head, OTHER_VERBS};
 
 const BODY_TYPE: Fault = Fault {
@@ -44,6 +45,7 @@ pub struct Reader<'r, 'c> {
     values: Vec<&'r str>,
     query: &'r str,
     body: Option<Judged<'c>>,
+    token: Option<Box<TokenReader<'r>>>,
 }
 
 /// An action whose need stands in its body.
@@ -64,6 +66,7 @@ impl<'r, 'c> Reader<'r, 'c> {
             values: Vec::new(),
             query,
             body: None,
+            token: None,
         };
         match credentials::read(head.headers) {
             Ok(credential) => reader.call.credential = credential,
@@ -137,8 +140,7 @@ impl<'r, 'c> Reader<'r, 'c> {
             .find(|name| name.split_once(' ') == Some((verb, path)))
         {
             self.call.operation = Asked::TokenTraffic(name);
-            // The token that it is about is the authorization server's to judge.
-            self.call.credential = CredentialRead::Missing;
+            self.token_traffic(name, head);
             return;
         }
         self.read_query(verb);
@@ -169,6 +171,23 @@ impl<'r, 'c> Reader<'r, 'c> {
             }
             Routed::Unknown => self.unlisted(verb, path),
         }
+    }
+
+    /// Token traffic. The token that it is about is the authorization server's to judge.
+    fn token_traffic(&mut self, name: &str, head: Head<'r>) {
+        let told = std::mem::replace(&mut self.call.credential, CredentialRead::Missing);
+        let mut request = match name {
+            "POST /v2/token" => {
+                self.token = Some(Box::new(TokenReader::new(head)));
+                return;
+            }
+            "DELETE /v2/token" => TokenReader::new(head).finish(TokenPurpose::Revoke, "code"),
+            _ => TokenReader::new(head).finish(TokenPurpose::Other, "code"),
+        };
+        if let CredentialRead::One(credential) = told {
+            request.token = Some(credential.secret);
+        }
+        self.call.token_request = Some(Box::new(request));
     }
 
     /// The path with its version: from the header where the path has none.
@@ -256,12 +275,16 @@ impl<'r, 'c> Reader<'r, 'c> {
     }
 
     pub(in crate::vendor) fn wants_body(&self) -> bool {
-        self.call.fault.is_none() && self.body.is_some()
+        let token = self.token.as_ref().is_some_and(|token| token.wants_body());
+        self.call.fault.is_none() && (token || self.body.is_some())
     }
 
     pub(in crate::vendor) fn feed(&mut self, bytes: &[u8]) {
         if let Some(judged) = &mut self.body {
             judged.payload.feed(bytes);
+        }
+        if let Some(token) = &mut self.token {
+            token.feed(bytes);
         }
     }
 
@@ -277,6 +300,12 @@ impl<'r, 'c> Reader<'r, 'c> {
     }
 
     pub(in crate::vendor) fn finish(mut self) -> Call<'r, 'c> {
+        if let Some(token) = self.token.take() {
+            if token.wants_body() {
+                self.call.inspected = Inspected::Full;
+            }
+            self.call.token_request = Some(Box::new(token.finish(TokenPurpose::Issue, "")));
+        }
         if self.wants_body()
             && let Some(judged) = self.body.take()
         {

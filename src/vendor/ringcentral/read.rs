@@ -11,9 +11,10 @@ use super::targets::{self, Ids};
 use crate::catalogue::{Catalogue, Routed};
 use crate::model::{
     AnswerShape, ApiVersion, Asked, Call, Credential, CredentialKind, CredentialRead, Fault,
-    Inspected, Location, Operation, Reason, Requirement, Secret, Server, cap_name,
+    Inspected, Location, Operation, Reason, Requirement, Secret, Server, TokenPurpose, cap_name,
 };
 use crate::vendor::field::{MediaType, bearer, is_override, may_be_form, media_type};
+use crate::vendor::token::TokenReader;
 use crate::vendor::{Head, OTHER_VERBS};
 
 const TWO_CREDENTIALS: Fault = Fault {
@@ -56,16 +57,17 @@ const LONGEST_TOKEN: usize = 8192;
 pub struct Reader<'r, 'c> {
     catalogue: &'c Catalogue,
     call: Call<'r, 'c>,
-    body: Body<'c>,
+    body: Body<'r, 'c>,
 }
 
 /// What is looked for in the body.
 #[derive(Debug)]
-enum Body<'c> {
+enum Body<'r, 'c> {
     /// Nothing: it streams.
     Unread,
     Subscription(Box<Subscription<'c>>),
     Ids(Box<Ids>),
+    Token(Box<TokenReader<'r>>, TokenPurpose),
 }
 
 impl<'r, 'c> Reader<'r, 'c> {
@@ -179,7 +181,7 @@ impl<'r, 'c> Reader<'r, 'c> {
             && self.call.fault.is_none()
     }
 
-    fn read_target(&mut self, verb: &str, path: &str, head: Head<'_>) {
+    fn read_target(&mut self, verb: &str, path: &str, head: Head<'r>) {
         match self.catalogue.route(verb, path) {
             Routed::Found(operation, values) => self.found(operation, &values, head),
             Routed::Unclear(detail) => self.note(Fault {
@@ -203,7 +205,7 @@ impl<'r, 'c> Reader<'r, 'c> {
         }
     }
 
-    fn found(&mut self, operation: &'c Arc<Operation>, values: &[&str], head: Head<'_>) {
+    fn found(&mut self, operation: &'c Arc<Operation>, values: &[&str], head: Head<'r>) {
         let operation: &'c Operation = operation;
         if let Some(name) = TOKEN_TRAFFIC
             .into_iter()
@@ -212,6 +214,12 @@ impl<'r, 'c> Reader<'r, 'c> {
             self.call.operation = Asked::TokenTraffic(name);
             self.call.server = Server::Authorization;
             self.call.leads_away = name.ends_with("/authorize");
+            let purpose = match name {
+                "POST /restapi/oauth/token" => TokenPurpose::Issue,
+                "POST /restapi/oauth/revoke" => TokenPurpose::Revoke,
+                _ => TokenPurpose::Other,
+            };
+            self.body = Body::Token(Box::new(TokenReader::new(head)), purpose);
             if !self.is_missing() && !matches!(self.call.credential, CredentialRead::Unclear) {
                 self.note(UNCLEAR_CREDENTIAL);
             }
@@ -256,13 +264,19 @@ impl<'r, 'c> Reader<'r, 'c> {
     }
 
     pub(in crate::vendor) fn wants_body(&self) -> bool {
-        self.call.fault.is_none() && !matches!(self.body, Body::Unread)
+        let wanted = match &self.body {
+            Body::Unread => false,
+            Body::Token(token, _) => token.wants_body(),
+            Body::Subscription(_) | Body::Ids(_) => true,
+        };
+        wanted && self.call.fault.is_none()
     }
 
     pub(in crate::vendor) fn feed(&mut self, bytes: &[u8]) {
         match &mut self.body {
             Body::Unread => {}
             Body::Subscription(subscription) => subscription.feed(bytes),
+            Body::Token(token, _) => token.feed(bytes),
             Body::Ids(ids) => {
                 if !ids.feed(bytes) {
                     // Nothing hangs on it: it goes on unread.
@@ -299,6 +313,12 @@ impl<'r, 'c> Reader<'r, 'c> {
                     self.note(fault);
                     self.call.inspected = Inspected::Unparseable;
                 }
+            }
+            Body::Token(token, purpose) => {
+                if wanted {
+                    self.call.inspected = Inspected::Full;
+                }
+                self.call.token_request = Some(Box::new(token.finish(purpose, "token")));
             }
             Body::Ids(ids) if wanted => {
                 let (found, whole) = ids.finish();
