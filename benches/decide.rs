@@ -11,9 +11,7 @@ use divan::counter::{BytesCount, ItemsCount};
 use grantgate::audit::GateText;
 use grantgate::catalogue::Catalogue;
 use grantgate::grants::{Grants, Learned, Precedence, Scene};
-use grantgate::model::{
-    ApiVersion, CredentialRead, Decision, Grant, ScopeSet, Secret, Standing, TokenIdKey,
-};
+use grantgate::model::{ApiVersion, CredentialRead, Decision, Grant, Secret, Standing, TokenIdKey};
 use grantgate::policy::{self, Rules};
 use grantgate::store::GrantRow;
 use grantgate::vendor::{Head, Vendor};

@@ -1,13 +1,19 @@
-//! The admin listener: `/metrics`, `/healthz`, `/readyz`. It answers questions and changes nothing.
+//! The admin listener: `/metrics`, `/healthz`, `/readyz`, `/grants`. It answers questions and changes nothing; what changes
+//! something comes by a socket in the state directory, which only its owner can open.
+
+mod grants;
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -17,6 +23,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 
+use crate::snapshot::Snapshot;
 use crate::telemetry::Metrics;
 use crate::tls::{Acceptor, Stream};
 
@@ -27,8 +34,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Health {
     metrics: Arc<Metrics>,
+    snapshots: Arc<ArcSwap<Snapshot>>,
     stopping: AtomicBool,
 }
+
+/// An answer.
+type Page = Response<Full<Bytes>>;
 
 #[derive(Debug, Serialize)]
 struct Readiness {
@@ -45,9 +56,10 @@ struct Trouble {
 
 impl Health {
     /// All is well until something says otherwise.
-    pub const fn new(metrics: Arc<Metrics>) -> Self {
+    pub const fn new(metrics: Arc<Metrics>, snapshots: Arc<ArcSwap<Snapshot>>) -> Self {
         Self {
             metrics,
+            snapshots,
             stopping: AtomicBool::new(false),
         }
     }
@@ -103,30 +115,72 @@ pub fn serve(
                         Ok(Err(_)) | Err(_) => return,
                     },
                 };
-                let service = service_fn(move |request| {
-                    let response = answer(&health, &request);
-                    async move { Ok::<_, Infallible>(response) }
-                });
-                let builder = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(PATIENCE)
-                    .serve_connection(TokioIo::new(stream), service);
-                // Whoever asks may hang up at any time.
-                let _ = builder.await;
+                converse(stream, health, false).await;
             });
         }
     })
 }
 
-fn answer(health: &Health, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+/// Serves the socket at `path`, by which something may be changed, until the future is dropped.
+///
+/// # Errors
+/// If the socket cannot be made.
+pub fn serve_socket(
+    path: &Path,
+    health: Arc<Health>,
+) -> io::Result<impl Future<Output = ()> + Send + 'static> {
+    // One that a crash has left: the state directory is this process's alone.
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = tokio::net::UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(async move {
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            tokio::spawn(converse(stream, Arc::clone(&health), true));
+        }
+    })
+}
+
+/// Answers on one connection.
+async fn converse<S>(stream: S, health: Arc<Health>, may_change: bool)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request| {
+        let health = Arc::clone(&health);
+        async move { Ok::<_, Infallible>(answer(&health, &request, may_change).await) }
+    });
+    let builder = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .serve_connection(TokioIo::new(stream), service);
+    // Whoever asks may hang up at any time.
+    let _ = builder.await;
+}
+
+async fn answer(health: &Health, request: &Request<Incoming>, may_change: bool) -> Page {
+    let (path, query) = (request.uri().path(), request.uri().query());
+    let deletes = *request.method() == Method::DELETE && path.starts_with("/grants/");
+    if !deletes && !matches!(*request.method(), Method::GET | Method::HEAD) {
         return text(
             StatusCode::METHOD_NOT_ALLOWED,
             "text/plain; charset=utf-8",
             "only GET and HEAD\n".to_owned(),
         );
     }
-    match request.uri().path() {
+    let snapshot = health.snapshots.load_full();
+    let query = query.unwrap_or_default();
+    let page = grants::answer(&snapshot, request.method(), path, query, may_change).await;
+    if let Some(page) = page {
+        return page;
+    }
+    match path {
         "/metrics" => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             text(StatusCode::OK, kind, health.metrics.encode())
@@ -144,17 +198,17 @@ fn answer(health: &Health, request: &Request<Incoming>) -> Response<Full<Bytes>>
         _ => text(
             StatusCode::NOT_FOUND,
             "text/plain; charset=utf-8",
-            "there are /metrics, /healthz and /readyz\n".to_owned(),
+            "there are /metrics, /healthz, /readyz and /grants\n".to_owned(),
         ),
     }
 }
 
-fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
+fn json(status: StatusCode, value: &impl Serialize) -> Page {
     let body = serde_json::to_string(value).unwrap_or_default() + "\n";
     text(status, "application/json", body)
 }
 
-fn text(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+fn text(status: StatusCode, kind: &'static str, body: String) -> Page {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     response

@@ -178,13 +178,15 @@ where
         &aborting,
         &stopping,
     )?;
-    let health = Arc::new(Health::new(Arc::clone(&metrics)));
+    let snapshots = Arc::clone(&assembled.snapshots);
+    let health = Arc::new(Health::new(Arc::clone(&metrics), snapshots));
     let result = runtime.block_on(async {
         let (stop_asked, abort_asked) = signals()?;
         // Before anyone is told that the program is there: without it a hangup would end the program.
         let mut hangup = signal(SignalKind::hangup())?;
         let admin = admin::serve(listeners.admin, admin_tls, Arc::clone(&health))?;
         let admin = tokio::spawn(admin);
+        tokio::spawn(admin::serve_socket(&state.socket(), Arc::clone(&health))?);
         tokio::spawn(asker.run());
         tokio::spawn(Arc::clone(&upkeep).keep_up(Arc::clone(&assembled.snapshots)));
         ready(&ready_text)?;

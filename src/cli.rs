@@ -7,6 +7,7 @@ mod check;
 mod demo;
 mod emulate;
 mod explain;
+mod grants;
 mod output;
 mod serve;
 
@@ -53,6 +54,9 @@ enum Command {
     /// Check, read and search the journal
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Show what is known of tokens, and forget it
+    #[command(subcommand)]
+    Grants(grants::Command),
     /// Make a certificate authority and certificates for development
     Certs(certs::Arguments),
 }
@@ -82,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Catalogue(arguments) => catalogue::run(&arguments),
         Command::Audit(command) => audit::run(&command),
+        Command::Grants(command) => grants::run(&command),
         Command::Certs(arguments) => certs::run(&arguments),
     };
     match done {

@@ -9,6 +9,7 @@ mod asker;
 mod learned;
 mod lesson;
 mod question;
+mod report;
 mod scene;
 mod table;
 mod teach;
@@ -22,6 +23,7 @@ pub use asker::{Answered, Asker, AskerHandle, AskerLimits, Inquiry, Subject as A
 pub use learned::{Learned, REMEMBERED};
 pub use lesson::Expected;
 pub use question::{Introspection, Way};
+pub use report::{GateReport, GrantReport, ScopeReport};
 pub use scene::{Drifts, Scene};
 pub use teach::Objected;
 

@@ -20,7 +20,7 @@ pub use call::{
     cap_name,
 };
 pub use credential::{
-    Credential, CredentialKind, CredentialRead, Location, Secret, TokenId, TokenIdKey,
+    Credential, CredentialKind, CredentialRead, Location, NoTokenId, Secret, TokenId, TokenIdKey,
 };
 pub use decision::{Decision, DecisionWord, Mode, Outcome, Verdict};
 pub use grant::{Grant, GrantSource, GrantView, LastUse, Standing, Subject};

@@ -105,6 +105,11 @@ impl StateDir {
         audit_dir(&self.dir)
     }
 
+    /// The socket by which the running process is told to change something.
+    pub fn socket(&self) -> PathBuf {
+        socket(&self.dir)
+    }
+
     /// The database of learned grants, made at first use.
     ///
     /// # Errors
@@ -120,6 +125,11 @@ impl StateDir {
     pub fn token_id_key(&self) -> Result<TokenIdKey, StateError> {
         token_id_key(&self.dir, true)
     }
+}
+
+/// The socket by which the process that holds a state directory is told to change something.
+pub fn socket(dir: &Path) -> PathBuf {
+    dir.join("admin.sock")
 }
 
 /// Where the journal's segments of a state directory lie.

@@ -750,3 +750,96 @@ fn settings_that_have_no_effect_are_told() {
         assert!(said.contains(word), "{line}: {said}");
     }
 }
+
+/// Runs `grants …` on the configuration of a gate: exit code and what it printed.
+fn grants(dir: &tempfile::TempDir, arguments: &[&str]) -> (i32, String) {
+    let config = dir.path().join("grantgate.toml");
+    let mut all = vec!["grants"];
+    all.extend(arguments);
+    all.extend(["--config", config.to_str().unwrap()]);
+    let (code, said, error) = run(&all);
+    (code, said + &error)
+}
+
+#[test]
+fn grants_are_listed_shown_and_forgotten_with_or_without_a_process() {
+    let portal = Portal::scripted(|request| {
+        if let Some((_, name)) = request.target.split_once("code=") {
+            return Reply::Bytes(ok(&format!(
+                r#"{{"access_token":"{name}","scope":"crm,task,user","expires_in":3600,"user_id":7,"member_id":"m"}}"#
+            )));
+        }
+        Reply::Bytes(ok(r#"{"result":true}"#))
+    });
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let setup = Setup::before(&portal.address).grant("declared", &["crm"]);
+    let mut gate = Gate::start_in(&dir, &setup);
+    for name in ["one", "two"] {
+        get_plain(
+            &gate,
+            &format!("/oauth/token/?grant_type=authorization_code&code={name}"),
+        );
+    }
+    assert_eq!(told(&gate, DEALS, "one"), allowed());
+    let batch = "cmd[a]=task.item.list&auth=one";
+    assert_eq!(send(&gate, "/rest/batch", FORM, batch).status, 200);
+    let (code, said) = grants(&dir, &["list"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("gate portal: 3 grants"), "{said}");
+    let (_, json) = grants(&dir, &["list", "--json"]);
+    let listed: Value = serde_json::from_str(&json).unwrap();
+    let found = |user: &str| {
+        let all = listed[0]["grants"].as_array().unwrap();
+        all.iter()
+            .filter(|grant| {
+                grant["user"] == user && grant["tenant"] == "m" && grant["standing"] == "valid"
+            })
+            .count()
+    };
+    assert_eq!(found("7"), 2);
+    // The same by the admin listener, which changes nothing.
+    assert_eq!(gate.admin("/grants").json(), listed);
+    let reference = listed[0]["grants"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|grant| !grant["used"].is_null())
+        .unwrap()["ref"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let request =
+        format!("DELETE /grants/{reference} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    assert_eq!(
+        exchange(&gate.admin, request.as_bytes()).unwrap().status,
+        403
+    );
+    let (code, said) = grants(&dir, &["show", &reference]);
+    assert_eq!(code, 0, "{said}");
+    for words in ["source   capture", "tenant   m", "scopes   crm task user"] {
+        assert!(said.contains(words), "{words} in {said}");
+    }
+    assert_eq!(grants(&dir, &["forget", &reference]).0, 0);
+    assert_eq!(told(&gate, DEALS, "one"), refused(403, "token_unknown"));
+    assert_eq!(grants(&dir, &["forget", &reference]).0, 1);
+    assert_eq!(grants(&dir, &["show", "nonsense"]).0, 2);
+    gate.stop();
+    assert!(
+        gate.records_of("grant.revoked")
+            .iter()
+            .any(|record| record["cause"] == "forgotten")
+    );
+    // Without a process: what was used is on disk, by batches too.
+    let (_, said) = grants(&dir, &["list"]);
+    assert!(said.contains("gate portal: 1 grants"), "{said}");
+    assert!(said.contains("granted but never used: user\n"), "{said}");
+    let (_, json) = grants(&dir, &["list", "--json"]);
+    let listed: Value = serde_json::from_str(&json).unwrap();
+    let scopes = listed[0]["scopes"].as_array().unwrap();
+    let crm = scopes.iter().find(|scope| scope["scope"] == "crm").unwrap();
+    assert_eq!(crm["uses"], 1);
+    let reference = listed[0]["grants"][0]["ref"].as_str().unwrap().to_owned();
+    assert_eq!(grants(&dir, &["forget", &reference]).0, 0);
+    let gate = gate.restart(&setup);
+    assert_eq!(told(&gate, DEALS, "two"), refused(403, "token_unknown"));
+}

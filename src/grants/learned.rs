@@ -245,22 +245,8 @@ impl Learned {
     /// The grants in memory, as they would stand on disk.
     pub fn rows(&self) -> Vec<GrantRow> {
         let mut rows = Vec::with_capacity(self.len());
-        self.table.each(|token, grant| {
-            let subject = grant.subject.as_deref();
-            rows.push(GrantRow {
-                token,
-                scopes: grant.scopes.granted().iter().map(str::to_owned).collect(),
-                user: subject.and_then(|subject| subject.user.as_deref().map(str::to_owned)),
-                tenant: subject.and_then(|subject| subject.tenant.as_deref().map(str::to_owned)),
-                session: None,
-                source: grant.source.as_str().to_owned(),
-                obtained: grant.obtained,
-                expires: grant.expires,
-                used: grant.used.get(),
-                standing: grant.standing,
-            });
-        });
-        rows.sort_by_key(|row| row.token);
+        self.table
+            .each(|token, grant| rows.push(row_of(token, grant)));
         rows
     }
 
@@ -275,14 +261,15 @@ impl Learned {
         }
     }
 
-    /// The grants of the disk beyond those in memory.
+    /// The grant of a token, in memory or on disk.
     ///
     /// # Errors
     /// If the disk cannot be read.
     pub async fn row(&self, token: TokenId) -> Result<Option<GrantRow>, StoreError> {
-        match &self.database {
-            Some(database) => database.find(&self.gate, token).await,
-            None => Ok(self.rows().into_iter().find(|row| row.token == token)),
+        let known = self.table.get(token).map(|grant| row_of(token, &grant));
+        match (known, &self.database) {
+            (None, Some(database)) => database.find(&self.gate, token).await,
+            (known, _) => Ok(known),
         }
     }
 
@@ -335,4 +322,21 @@ impl Learned {
 
 fn count(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A grant in memory as it would stand on disk.
+fn row_of(token: TokenId, grant: &Grant) -> GrantRow {
+    let subject = grant.subject.as_deref();
+    GrantRow {
+        token,
+        scopes: grant.scopes.granted().iter().map(str::to_owned).collect(),
+        user: subject.and_then(|subject| subject.user.as_deref().map(str::to_owned)),
+        tenant: subject.and_then(|subject| subject.tenant.as_deref().map(str::to_owned)),
+        session: None,
+        source: grant.source.as_str().to_owned(),
+        obtained: grant.obtained,
+        expires: grant.expires,
+        used: grant.used.get(),
+        standing: grant.standing,
+    }
 }

@@ -124,6 +124,28 @@ impl TokenId {
     }
 }
 
+impl std::str::FromStr for TokenId {
+    type Err = NoTokenId;
+
+    /// Reads 32 hex digits.
+    fn from_str(text: &str) -> Result<Self, NoTokenId> {
+        let mut bytes = [0; 16];
+        if text.len() != 32 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(NoTokenId);
+        }
+        for (position, byte) in bytes.iter_mut().enumerate() {
+            let digits = text.get(position * 2..position * 2 + 2).ok_or(NoTokenId)?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| NoTokenId)?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// The text is no token id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a token id has 32 hex digits, as records show it and `audit id` prints it")]
+pub struct NoTokenId;
+
 impl fmt::Display for TokenId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
