@@ -12,6 +12,8 @@ mod clients;
 mod disk;
 #[path = "faults/files.rs"]
 mod files;
+#[path = "faults/grants.rs"]
+mod grants;
 #[path = "faults/operators.rs"]
 mod operators;
 #[cfg(feature = "fault-injection")]

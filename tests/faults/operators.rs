@@ -15,6 +15,7 @@ use crate::rig::{
 };
 use crate::support::gate::Setup;
 use crate::support::load::{Load, Plan};
+use crate::support::portal::{Reply, ok};
 use crate::support::{Gate, Portal, exchange, tls};
 
 /// F18: certificates are rotated under load: no handshake fails, and the new one is shown at once.
@@ -205,7 +206,13 @@ fn f23_the_clock_jumps() {
         .status();
     assert!(made.unwrap().success());
     fs::write(&offset, "0").unwrap();
-    let portal = Portal::start();
+    let portal = Portal::scripted(|request| {
+        Reply::Bytes(ok(if request.target.starts_with("/oauth/token") {
+            r#"{"access_token":"learned","scope":"crm","expires_in":1800}"#
+        } else {
+            r#"{"result":true}"#
+        }))
+    });
     // Half an hour from now.
     let expires = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
@@ -225,6 +232,10 @@ fn f23_the_clock_jumps() {
         offset.to_str().unwrap().to_owned(),
     );
     let mut gate = setup.start();
+    // One that was learned: half an hour from now, by a clock that does not jump.
+    let login =
+        b"GET /oauth/token/?grant_type=authorization_code&code=c HTTP/1.1\r\nhost: gate\r\n\r\n";
+    assert_eq!(exchange(&gate.address, login).unwrap().status, 200);
     let mut told = Vec::new();
     for (jump, status) in [
         (0, 200),
@@ -242,6 +253,12 @@ fn f23_the_clock_jumps() {
         assert_eq!(answer.status, status, "at {jump} s");
         assert!(began.elapsed() < Duration::from_secs(1));
         assert!(is_ready(&gate));
+        let learned = b"GET /rest/crm.deal.list?auth=learned HTTP/1.1\r\nhost: gate\r\n\r\n";
+        assert_eq!(
+            exchange(&gate.address, learned).unwrap().status,
+            200,
+            "learned, at {jump} s"
+        );
         told.push(format!("{jump} s: {status}"));
     }
     gate.stop();
