@@ -98,11 +98,11 @@ pub async fn handle(
         Err(unread) => return Ok(respond::unread(&core, gate, &connection, arrival, unread)),
     };
     // The grant is borrowed from its table, which must not wait for the journal.
-    let (decision, exchange, recording, token) = {
-        let identity = identify::identify(gate, &call).await;
+    let judged = 'judged: {
+        let identity = identify::identify(gate, &call, arrival).await;
         let admitted = match admit::admit(&core, gate, &snapshot.limits, &identity) {
             Ok(admitted) => admitted,
-            Err(reason) => return Ok(respond::shed(gate, &call, reason)),
+            Err(reason) => break 'judged Err(reason),
         };
         let now = identity.now(arrival.time.as_secs());
         let decision = policy::decide(&call, identity.view(), &gate.rules, now);
@@ -119,7 +119,11 @@ pub async fn handle(
         );
         exchange.admitted = admitted;
         let token = identity.token.map(|(token, ..)| token);
-        (decision, exchange, recording, token)
+        Ok((decision, exchange, recording, token))
+    };
+    let (decision, exchange, recording, token) = match judged {
+        Ok(judged) => judged,
+        Err(reason) => return Ok(respond::shed(gate, &call, reason).await),
     };
     let recorded = recording.settled(&decision, gate).await;
     #[cfg(feature = "fault-injection")]
@@ -127,11 +131,12 @@ pub async fn handle(
     let refusal = respond::Refusing::new(&call, &decision);
     let divided = enforce::divide(gate, &call, &decision, &head, arrival.time);
     // The credential is wiped before the request goes on.
-    let watched = observe::Watched::of(gate, call, token, &decision);
+    let mut watched = observe::Watched::of(gate, call, token, &decision);
     Ok(
         match enforce::enforce(&decision, recorded, head, body, divided) {
             Enforced::Permitted(mut permitted) => {
                 let splicer = permitted.take_splicer();
+                watched.goes();
                 let answer =
                     forward::forward(&core, gate, &snapshot.limits, permitted, exchange).await;
                 let observed = observe::observe(gate, &decision, watched, answer).await;

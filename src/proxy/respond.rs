@@ -1,6 +1,7 @@
 //! Step 9: the answer's body streams, and the completion record closes with its last byte.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
@@ -197,8 +198,13 @@ pub(super) fn answer(
     response
 }
 
+/// How long a shed call waits for its answer: a client that asks again at once must not take the processor from those
+/// that are served.
+const SHED_PAUSE: Duration = Duration::from_millis(50);
+
 /// Answers a call for which there is no room. It has no record of its own: a flood would be one.
-pub(super) fn shed(gate: &Gate, call: &Call<'_, '_>, reason: Reason) -> Answer {
+pub(super) async fn shed(gate: &Gate, call: &Call<'_, '_>, reason: Reason) -> Answer {
+    Box::pin(tokio::time::sleep(SHED_PAUSE)).await;
     let refusal = Refusal {
         reason,
         fault: None,
