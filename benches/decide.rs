@@ -109,7 +109,7 @@ fn decide(verb: &Method, target: &str, headers: &HeaderMap, body: &[u8]) -> bool
     let CredentialRead::One(credential) = &call.credential else {
         return false;
     };
-    let known = world.grants.find(world.key.identify(&credential.secret));
+    let known = world.grants.find(world.key.identify(&credential.secret), 0);
     let decision: Decision<'_> = policy::decide(&call, known.view(), &world.rules, 0);
     decision.verdict.permitted
 }
@@ -242,7 +242,7 @@ impl Paths {
             return false;
         };
         let world = world();
-        let known = world.grants.find(world.key.identify(&credential.secret));
+        let known = world.grants.find(world.key.identify(&credential.secret), 0);
         let decision: Decision<'_> = policy::decide(&call, known.view(), &world.rules, 0);
         decision.verdict.permitted
     }
@@ -317,5 +317,5 @@ fn find_grant(bencher: Bencher<'_, '_>) {
                 .key
                 .identify(&Secret::new(token(fastrand::u32(..GRANTS)).into_bytes()))
         })
-        .bench_refs(|id| world.grants.find(*id).grant().is_some());
+        .bench_refs(|id| world.grants.find(*id, 0).grant().is_some());
 }

@@ -78,10 +78,16 @@ impl SteadyClock {
         }
     }
 
-    /// Seconds since 1970.
+    /// Seconds since 1970 now.
     pub fn as_secs(self) -> u32 {
-        let passed = u32::try_from(self.since.elapsed().as_secs()).unwrap_or(u32::MAX);
-        self.at.saturating_add(passed)
+        self.secs_at(Instant::now())
+    }
+
+    /// Seconds since 1970 at a moment.
+    pub fn secs_at(self, moment: Instant) -> u32 {
+        let passed = moment.saturating_duration_since(self.since).as_secs();
+        self.at
+            .saturating_add(u32::try_from(passed).unwrap_or(u32::MAX))
     }
 }
 

@@ -6,6 +6,7 @@
 //! borrows it there, and must not be held over an `.await`, which clippy keeps.
 
 mod asker;
+mod bounds;
 mod learned;
 mod lesson;
 mod question;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use rustc_hash::FxBuildHasher;
 
 pub use asker::{Answered, Asker, AskerHandle, AskerLimits, Inquiry, Subject as AskedAbout};
-pub use learned::{Learned, REMEMBERED};
+pub use learned::Learned;
 pub use lesson::Expected;
 pub use question::{Introspection, Way};
 pub use report::{GateReport, GrantReport, ScopeReport};
@@ -158,8 +159,8 @@ impl Grants {
         }
     }
 
-    /// What is known of a token.
-    pub fn find(&self, token: TokenId) -> Known<'_> {
+    /// What is known of a token at `now`, by the clock of [`Learned::now`].
+    pub fn find(&self, token: TokenId, now: u32) -> Known<'_> {
         let declared = if self.declared.is_empty() {
             None
         } else {
@@ -169,27 +170,37 @@ impl Grants {
             return Known(Found::Kept(declared));
         }
         let learned = self.learned.get(token);
+        if learned
+            .as_ref()
+            .is_some_and(|learned| self.is_stale(learned, now))
+        {
+            return Known(Found::Nothing(Answered::Unknown));
+        }
         Known(match (learned, declared, &self.assumed) {
             (Some(learned), Some(declared), _) if self.precedence == Precedence::Narrowest => {
                 Found::Narrowed(Box::new(narrowed(declared, &learned)))
             }
             (Some(learned), _, _) => {
-                let now = self.learned.now();
-                if self.is_stale(&learned, now) {
-                    Found::Nothing(Answered::Unknown)
-                } else {
-                    learned.used.note(now);
-                    Found::Learned(learned)
-                }
+                learned.used.note(now);
+                Found::Learned(learned)
             }
             (None, Some(grant), _) | (None, None, Some(grant)) => Found::Kept(grant),
             (None, None, None) => Found::Nothing(Answered::Unknown),
         })
     }
 
-    /// What is known of a token; `None` if nothing is.
-    pub fn known(&self, token: TokenId) -> Option<Known<'_>> {
-        Some(self.find(token)).filter(|known| !known.is_nothing())
+    /// As [`Grants::find`]; `None` if nothing is known.
+    pub fn known(&self, token: TokenId, now: u32) -> Option<Known<'_>> {
+        let known = self.find(token, now);
+        // What stands in for a grant does not count where the disk may have one.
+        let stands_in = match &known.0 {
+            Found::Kept(grant) => {
+                grant.source != GrantSource::Config || self.precedence != Precedence::Declared
+            }
+            _ => false,
+        };
+        let unsure = stands_in && self.learned.may_be_on_disk();
+        (!known.is_nothing() && !unsure).then_some(known)
     }
 
     /// What is known of a token, after whoever may know more of it was asked: the disk, then the vendor.
@@ -200,11 +211,16 @@ impl Grants {
             Some(inquiry) => inquiry.ask(token, about()).await,
             None => Answered::Unknown,
         };
-        let known = self.find(token);
-        match (&known.0, answered) {
-            (Found::Nothing(_), answered) => Known(Found::Nothing(answered)),
-            _ => known,
-        }
+        let known = self.find(token, self.learned.now());
+        Known(match (known.0, answered) {
+            (Found::Learned(grant), _) => Found::Learned(grant),
+            // It was there, and had to make room again; or nobody could be asked.
+            (Found::Nothing(_), Answered::Known) | (_, Answered::Unavailable) => {
+                Found::Nothing(Answered::Unavailable)
+            }
+            (Found::Nothing(_), answered) => Found::Nothing(answered),
+            (found, _) => found,
+        })
     }
 
     /// True if somebody may know more of an unknown token.

@@ -103,8 +103,8 @@ impl Introspector {
             return Finding::Unclear;
         };
         let lasts = answer.exp().map(|end| {
-            u32::try_from(end.timestamp())
-                .unwrap_or_default()
+            u32::try_from(end.timestamp().max(0))
+                .unwrap_or(u32::MAX)
                 .saturating_sub(now)
         });
         Finding::Holds {

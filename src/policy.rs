@@ -318,6 +318,11 @@ impl Rules {
         compiled
     }
 
+    /// True unless calls pass whatever is known of them: the mode is `off`, and no rule says otherwise.
+    pub fn judges(&self) -> bool {
+        self.settings.mode != Mode::Off || !self.rules.is_empty()
+    }
+
     /// The first rule that speaks of this operation: its position and effect.
     fn first_match(&self, asked: &Asked<'_>) -> (Option<u16>, Option<Effect>) {
         if self.rules.is_empty() {

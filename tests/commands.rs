@@ -330,6 +330,7 @@ fn help_names_every_command() {
         "explain",
         "catalogue",
         "audit",
+        "grants",
         "certs",
     ] {
         assert!(out.contains(command), "{command}");

@@ -843,3 +843,172 @@ fn grants_are_listed_shown_and_forgotten_with_or_without_a_process() {
     let gate = gate.restart(&setup);
     assert_eq!(told(&gate, DEALS, "two"), refused(403, "token_unknown"));
 }
+
+#[test]
+fn what_an_app_asks_for_is_not_what_it_has() {
+    let portal = Portal::scripted(|request| {
+        if request.target.starts_with("/oauth/token") {
+            let scope = if request.target.contains("said") {
+                r#","scope":"crm""#
+            } else if request.target.contains("silent") {
+                ""
+            } else {
+                r#","scope":"app""#
+            };
+            return Reply::Bytes(ok(&format!(
+                r#"{{"access_token":"T","refresh_token":"R","expires_in":3600{scope}}}"#
+            )));
+        }
+        Reply::Bytes(ok(r#"{"result":true}"#))
+    });
+    let mut gate = Setup::before(&portal.address).start();
+    let widest = "scope=crm,task,telephony,made_up";
+    for (query, expected) in [
+        (
+            format!("grant_type=authorization_code&{widest}"),
+            "token_unknown",
+        ),
+        (
+            format!("grant_type=client_credentials&{widest}"),
+            "token_unknown",
+        ),
+        (
+            format!("grant_type=refresh_token&refresh_token=R&silent=1&{widest}"),
+            "token_unknown",
+        ),
+        (
+            format!("grant_type=authorization_code&said=1&{widest}"),
+            "scope_missing",
+        ),
+        // What there was before is known now, and a refresh gets no more of it.
+        (
+            format!("grant_type=refresh_token&refresh_token=R&silent=1&{widest}"),
+            "scope_missing",
+        ),
+    ] {
+        get_plain(&gate, &format!("/oauth/token/?{query}"));
+        let answer = get(&gate, TASKS, "T");
+        assert_eq!(answer.reason(), expected, "{query}");
+    }
+    gate.stop();
+    assert_eq!(gate.records_of("drift.detected").len(), 0);
+    let text = support::gate::journal_text(&gate.state_dir());
+    assert!(!text.contains("made_up"));
+}
+
+#[test]
+fn a_revocation_counts_though_the_app_does_not_wait_for_it() {
+    let platform = Portal::scripted(|request| {
+        if request.target == "/restapi/oauth/token" {
+            return Reply::Bytes(ok(
+                r#"{"access_token":"A","refresh_token":"R","scope":"ReadCallLog","expires_in":3600}"#,
+            ));
+        }
+        if request.target == "/restapi/oauth/revoke" {
+            return Reply::Hang(Vec::new());
+        }
+        Reply::Bytes(ok("{}"))
+    });
+    let gate = Setup::before(&platform.address).of("ringcentral").start();
+    send(
+        &gate,
+        "/restapi/oauth/token",
+        FORM,
+        "grant_type=password&client_id=c",
+    );
+    assert_eq!(told(&gate, CALLS, "A"), allowed());
+    let mut impatient = Client::connect(&gate.address);
+    impatient.send(&post("/restapi/oauth/revoke", FORM, "token=A"));
+    while platform.received().len() < 3 {
+        std::thread::yield_now();
+    }
+    drop(impatient);
+    while told(&gate, CALLS, "A") != refused(401, "token_revoked") {
+        std::thread::yield_now();
+    }
+    // One that the vendor refuses to revoke stays what it was.
+    let platform = Portal::scripted(|request| {
+        if request.target == "/restapi/oauth/revoke" {
+            return Reply::Bytes(status("400 Bad Request", r#"{"error":"invalid_client"}"#));
+        }
+        Reply::Bytes(ok(
+            r#"{"access_token":"A","refresh_token":"R","scope":"ReadCallLog","expires_in":3600}"#,
+        ))
+    });
+    let gate = Setup::before(&platform.address).of("ringcentral").start();
+    send(
+        &gate,
+        "/restapi/oauth/token",
+        FORM,
+        "grant_type=password&client_id=c",
+    );
+    send(&gate, "/restapi/oauth/revoke", FORM, "token=A");
+    assert_eq!(told(&gate, CALLS, "A"), allowed());
+    let twice = send(&gate, "/restapi/oauth/revoke", FORM, "token=A&token=B");
+    assert_eq!((twice.status, twice.reason()), (400, "ambiguous_body"));
+}
+
+#[test]
+fn an_old_refresh_token_revokes_what_came_after_it() {
+    let made = AtomicUsize::new(0);
+    let platform = Portal::scripted(move |request| {
+        if request.target == "/restapi/oauth/token" {
+            let one = made.fetch_add(1, Ordering::SeqCst);
+            return Reply::Bytes(ok(&format!(
+                r#"{{"access_token":"A{one}","refresh_token":"R{one}","scope":"ReadCallLog","expires_in":3600}}"#
+            )));
+        }
+        Reply::Bytes(ok("{}"))
+    });
+    let gate = Setup::before(&platform.address).of("ringcentral").start();
+    let form = "grant_type=password&client_id=c";
+    send(&gate, "/restapi/oauth/token", FORM, form);
+    for number in 0..2 {
+        let form = format!("grant_type=refresh_token&client_id=c&refresh_token=R{number}");
+        send(&gate, "/restapi/oauth/token", FORM, &form);
+    }
+    assert_eq!(told(&gate, CALLS, "A1"), refused(401, "token_revoked"));
+    assert_eq!(told(&gate, CALLS, "A2"), allowed());
+    send(&gate, "/restapi/oauth/revoke", FORM, "token=R0");
+    assert_eq!(told(&gate, CALLS, "A2"), refused(401, "token_revoked"));
+}
+
+#[test]
+fn what_is_assumed_does_not_hide_what_is_on_disk() {
+    let portal = Portal::scripted(|request| {
+        if request.target.starts_with("/oauth/token") {
+            let (_, name) = request.target.split_once("code=").unwrap();
+            return Reply::Bytes(ok(&format!(
+                r#"{{"access_token":"{name}","scope":"crm","expires_in":3600}}"#
+            )));
+        }
+        if request.target.contains("task.item.list") {
+            return Reply::Bytes(status("401 Unauthorized", r#"{"error":"invalid_token"}"#));
+        }
+        Reply::Bytes(ok(r#"{"result":true}"#))
+    });
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let setup = Setup::before(&portal.address)
+        .with("unknown_token = \"assume\"\nassumed_scopes = [\"crm\", \"task\"]")
+        .section("[limits]\ngrants = 16");
+    let mut gate = Gate::start_in(&dir, &setup);
+    for number in 0..40 {
+        get_plain(
+            &gate,
+            &format!("/oauth/token/?grant_type=authorization_code&code=T{number}"),
+        );
+    }
+    // Most of them are on disk only by now, and narrower than what is assumed.
+    for number in 0..40 {
+        assert_eq!(
+            told(&gate, TASKS, &format!("T{number}")).0,
+            403,
+            "T{number}"
+        );
+    }
+    // One that nobody knows holds what is assumed, until the vendor says otherwise; that outlives the process.
+    assert_eq!(told(&gate, DEALS, "U"), allowed());
+    gate.kill();
+    let gate = gate.restart(&setup);
+    assert_eq!(told(&gate, TASKS, "T0"), refused(403, "scope_missing"));
+}

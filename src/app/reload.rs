@@ -191,11 +191,11 @@ impl Reloader {
         self.budget.resize(config.limits.inspected_total);
         let snapshot =
             assemble::generation(generation, config, &self.key, &self.metrics, &self.memory);
-        for gate in &snapshot.gates {
-            gate.grants.rebase();
-        }
         loaded(journal, &self.metrics, &snapshot, &id);
         self.snapshots.store(Arc::new(snapshot));
+        for gate in &self.snapshots.load().gates {
+            gate.grants.rebase();
+        }
         tracing::info!(generation, "a new configuration is in force");
     }
 

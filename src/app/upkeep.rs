@@ -58,6 +58,11 @@ impl Upkeep {
             let learned = gate.grants.learned();
             until = learned.now();
             learned.sweep(since, self.scope_uses(gate, until)).await;
+            // What was learned while a generation came into force may rest on the one before.
+            gate.grants.rebase();
+        }
+        if let Some(gate) = snapshot.gates.first() {
+            gate.grants.learned().purge().await;
         }
         self.noted().until = until;
     }

@@ -1,11 +1,14 @@
-//! `demo`: three emulated vendors, a gate before each, a few calls and their verdicts.
+//! `demo`: three emulated vendors, a gate before each, an app that logs in, calls and refreshes, and the verdicts.
 
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+mod client;
+
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+
+use client::Client;
 
 use super::OK;
 use super::output::{colour_of, complain, say, tint};
@@ -13,14 +16,16 @@ use crate::app::{self, Ready};
 use crate::catalogue::Catalogue;
 use crate::config::Config;
 use crate::emulator::{self, Emulator, Settings};
+use crate::oauth::{HttpResponse, Login, Transport};
 use crate::vendor::Vendor;
 
-/// An app of the demo: a vendor, the token of the app with its scopes, and what it calls.
+/// An app of the demo: a vendor, the token that its login brings with its scopes, and what it calls.
 struct App {
     vendor: Vendor,
     name: &'static str,
     token: &'static str,
     scopes: &'static [&'static str],
+    token_endpoint: &'static str,
     calls: &'static [Call],
 }
 
@@ -38,6 +43,7 @@ const APPS: [App; 3] = [
         name: "crm-sync",
         token: "demo-token-of-a-crm-sync-app",
         scopes: &["crm", "user_brief"],
+        token_endpoint: "/oauth/token/",
         calls: &[
             Call {
                 operation: "crm.deal.list",
@@ -76,6 +82,7 @@ const APPS: [App; 3] = [
         name: "dialer",
         token: "demo-token-of-a-dialer",
         scopes: &["EditExtensions", "RingOut"],
+        token_endpoint: "/restapi/oauth/token",
         calls: &[
             Call {
                 operation: "GET /restapi/v1.0/account/~/extension/~",
@@ -96,6 +103,7 @@ const APPS: [App; 3] = [
         name: "helpdesk-bot",
         token: "dal:demo-token-of-a-helpdesk-bot",
         scopes: &["chats--access:rw", "accounts--all:rw"],
+        token_endpoint: "/v2/token",
         calls: &[
             Call {
                 operation: "agent/send_event@3.6",
@@ -139,8 +147,7 @@ fn emulated(app: &App) -> anyhow::Result<String> {
         TcpListener::bind("127.0.0.1:0").context("cannot listen for an emulated vendor")?;
     let address = listener.local_addr()?.to_string();
     let catalogue = Catalogue::parse(app.vendor.bundled_catalogue())?;
-    // The vendor would let the app do more: what is refused is refused by the gate.
-    let scopes = catalogue.scopes().iter().map(|info| info.code.to_string());
+    let scopes = app.scopes.iter().map(|scope| (*scope).to_owned());
     let tokens = vec![(app.token.to_owned(), scopes.collect())];
     let settings = Settings {
         tokens,
@@ -165,15 +172,9 @@ fn emulated(app: &App) -> anyhow::Result<String> {
     Ok(address)
 }
 
+/// A gate that knows no token: what the app may do, it learns from the app's login.
 fn gate(app: &App, upstream: &str) -> String {
-    let App {
-        vendor,
-        name,
-        token,
-        scopes,
-        ..
-    } = app;
-    let vendor = vendor.name();
+    let (vendor, name) = (app.vendor.name(), app.name);
     format!(
         r#"[[gate]]
 name = "{vendor}"
@@ -181,56 +182,97 @@ app = "{name}"
 vendor = "{vendor}"
 listen = "127.0.0.1:0"
 upstream = "http://{upstream}"
-[[gate.grant]]
-token = "{token}"
-scopes = {scopes:?}
 "#
     )
 }
 
 fn show(ready: &Ready, state: &Path) {
+    let mut first = None;
     for app in &APPS {
-        let vendor = app.vendor.name();
-        let gate = ready.gates.get(vendor).cloned().unwrap_or_default();
-        say(&format!(
-            "{}, an app with the scopes {}:",
-            app.name,
-            app.scopes.join(", ")
-        ));
-        say(&format!(
-            "  {}  ──▶  gate http://{gate}  ──▶  emulated {vendor}",
-            app.name
-        ));
-        for call in app.calls {
-            match answer(&gate, app, call) {
-                Ok(answer) => tell(app, call, &answer),
-                Err(error) => complain(&format!("{}: {error:#}", call.operation)),
-            }
+        let gate = ready
+            .gates
+            .get(app.vendor.name())
+            .cloned()
+            .unwrap_or_default();
+        match visit(app, &gate) {
+            Ok(token) => first = first.or(Some((gate, token))),
+            Err(error) => complain(&format!("{}: {error:#}", app.name)),
         }
         say("");
     }
+    let state = state.display();
     say(&format!(
-        "The journal:  grantgate audit show --state-dir {}",
-        state.display()
+        "The journal:  grantgate audit show --state-dir {state}"
     ));
     say(&format!("Metrics:      http://{}/metrics", ready.admin));
-    if let (Some(app), Some(gate)) = (APPS.first(), ready.gates.get("bitrix24")) {
+    say(&format!("Grants:       http://{}/grants", ready.admin));
+    if let Some((gate, token)) = first {
         say(&format!(
-            "Your turn:    curl 'http://{gate}/rest/crm.deal.list?auth={}'",
-            app.token
+            "Your turn:    curl 'http://{gate}/rest/crm.deal.list?auth={token}'"
         ));
     }
     say("Ctrl-C ends it.");
 }
 
+/// An app at work: it logs in, calls, and refreshes. Gives the token that it has at the end.
+fn visit(app: &App, gate: &str) -> anyhow::Result<String> {
+    let vendor = app.vendor.name();
+    say(&format!(
+        "{}  ──▶  gate http://{gate}  ──▶  emulated {vendor}",
+        app.name
+    ));
+    let login = Login::new(
+        &format!("http://{gate}{}", app.token_endpoint),
+        "demo-app",
+        "demo-secret",
+    )?;
+    let through: Arc<dyn Transport> = Arc::new(Client::of(gate));
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let tokens = runtime.block_on(login.exchange("demo-code", Arc::clone(&through)))?;
+    say(&format!(
+        "login  POST {}  (the gate learns what the token may do: {})",
+        app.token_endpoint,
+        tokens.scopes.unwrap_or_default().join(", ")
+    ));
+    let client = Client::of(gate);
+    for call in app.calls {
+        let answer = client.call(call.request, call.body, &tokens.access)?;
+        tell(app, call, &Told::of(&answer));
+    }
+    let refresh = tokens
+        .refresh
+        .context("the login brought no refresh token")?;
+    let renewed = runtime.block_on(login.refresh(&refresh, through))?;
+    let Some(call) = app.calls.first() else {
+        return Ok(renewed.access);
+    };
+    let answer = Told::of(&client.call(call.request, call.body, &renewed.access)?);
+    say(&format!(
+        "again  refreshed, and {} with the new token: {}",
+        call.operation, answer.status
+    ));
+    Ok(renewed.access)
+}
+
 /// What came of a call.
-struct Answer {
+struct Told {
     status: String,
     reason: Option<String>,
     body: String,
 }
 
-fn tell(app: &App, call: &Call, answer: &Answer) {
+impl Told {
+    fn of(answer: &HttpResponse) -> Self {
+        let reason = answer.headers().get("grantgate-reason");
+        Self {
+            status: answer.status().to_string(),
+            reason: reason.and_then(|reason| Some(reason.to_str().ok()?.to_owned())),
+            body: String::from_utf8_lossy(answer.body()).into_owned(),
+        }
+    }
+}
+
+fn tell(app: &App, call: &Call, answer: &Told) {
     let split = answer.reason.is_none() && answer.body.contains("insufficient_scope");
     let word = match (&answer.reason, split) {
         (None, false) => "allow",
@@ -267,45 +309,6 @@ fn tell(app: &App, call: &Call, answer: &Answer) {
             app.scopes.join(",")
         ));
     }
-}
-
-/// Makes one call.
-fn answer(gate: &str, app: &App, call: &Call) -> anyhow::Result<Answer> {
-    let mut stream = TcpStream::connect(gate)?;
-    let (verb, target) = call.request.split_once(' ').unwrap_or_default();
-    let body = if call.body.is_empty() {
-        String::new()
-    } else {
-        format!(
-            "content-type: application/json\r\ncontent-length: {}\r\n",
-            call.body.len()
-        )
-    };
-    let request = format!(
-        "{verb} {target} HTTP/1.1\r\nhost: {gate}\r\nauthorization: Bearer {}\r\n{body}connection: close\r\n\r\n{}",
-        app.token, call.body
-    );
-    stream.write_all(request.as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (head, body) = answer
-        .split_once("\r\n\r\n")
-        .context("the answer has no head")?;
-    let field = |name: &str| {
-        let mut lines = head.lines();
-        lines.find_map(|line| Some(line.strip_prefix(name)?.to_owned()))
-    };
-    let status = head.lines().next().and_then(|line| line.split_once(' '));
-    // The answer to a divided batch comes in chunks: the text between their sizes.
-    let chunked = field("transfer-encoding: chunked").is_some();
-    let text = body
-        .lines()
-        .filter(|line| !chunked || line.starts_with('{'));
-    Ok(Answer {
-        status: status.map_or_else(String::new, |(_, status)| status.to_owned()),
-        reason: field("grantgate-reason: "),
-        body: text.collect(),
-    })
 }
 
 /// The demo's state, removed when the demo ends.

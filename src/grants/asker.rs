@@ -3,14 +3,15 @@
 //! One task asks for all cores, so that a token has one question, whoever waits for it. What a vendor does not know is
 //! remembered for a moment, in bounded room. An outage is no answer: whoever waited hears so, and the next call asks again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 
 use super::Learned;
+use super::bounds::{Bucket, Refused};
 use super::question::{Questions, Way};
 use super::scene::Scene;
 use super::teach::learn_finding;
@@ -22,11 +23,8 @@ const QUEUE: usize = 4096;
 /// How many calls may wait for answers.
 const WAITING: usize = 8192;
 
-/// How many tokens that nobody knows are remembered for a gate.
-const REFUSED: usize = 4096;
-
-/// For how long they are.
-const REFUSED_FOR: Duration = Duration::from_secs(30);
+/// How many tokens may be looked for at once, on the disk and at vendors: the disk is there for token answers too.
+const AT_ONCE: usize = 256;
 
 /// What came of asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,29 +91,17 @@ pub struct Asker {
     questions: mpsc::Receiver<Question>,
     gates: HashMap<u16, Asked>,
     waiting: usize,
+    /// What each task works on.
+    working: HashMap<task::Id, (u16, TokenId)>,
     pool: Arc<Questions>,
 }
 
 /// What is being asked for a gate, and what was.
 #[derive(Debug, Default)]
 struct Asked {
-    bucket: Option<Bucket>,
+    bucket: Bucket,
     waiting: HashMap<TokenId, Vec<oneshot::Sender<Answered>>>,
     refused: Refused,
-}
-
-/// Questions that may be put: so many at once, and so many more each minute.
-#[derive(Debug)]
-struct Bucket {
-    left: f64,
-    looked: Instant,
-}
-
-/// Tokens that were refused a moment ago, oldest first.
-#[derive(Debug, Default)]
-struct Refused {
-    by_token: HashMap<TokenId, (Answered, Instant)>,
-    order: VecDeque<(TokenId, Instant)>,
 }
 
 /// The way to the task, before a gate is given to it.
@@ -163,8 +149,12 @@ impl Inquiry {
         if self.questions.try_send(question).is_err() {
             return Answered::Unavailable;
         }
-        // A task that is gone asks nobody.
-        answer.await.unwrap_or(Answered::Unavailable)
+        // A task that is gone, or held up, asks nobody.
+        let patience = gate.limits.deadline + Duration::from_secs(1);
+        match tokio::time::timeout(patience, answer).await {
+            Ok(Ok(answered)) => answered,
+            Ok(Err(_)) | Err(_) => Answered::Unavailable,
+        }
     }
 
     /// True if access tokens can be asked about, and not only looked up on the disk.
@@ -188,6 +178,7 @@ impl Asker {
             questions,
             gates: HashMap::new(),
             waiting: 0,
+            working: HashMap::new(),
             pool: Arc::default(),
         };
         (asker, AskerHandle(sender))
@@ -202,8 +193,13 @@ impl Asker {
                     Some(question) => self.take(question, &mut working),
                     None => return,
                 },
-                Some(done) = working.join_next() => {
-                    if let Ok((gate, token, answered)) = done {
+                Some(done) = working.join_next_with_id() => {
+                    let (id, answered) = match done {
+                        Ok((id, answered)) => (id, answered),
+                        // It panicked, and has said so.
+                        Err(error) => (error.id(), Answered::Unavailable),
+                    };
+                    if let Some((gate, token)) = self.working.remove(&id) {
                         self.answer(gate, token, answered);
                     }
                 }
@@ -211,7 +207,7 @@ impl Asker {
         }
     }
 
-    fn take(&mut self, question: Question, working: &mut JoinSet<(u16, TokenId, Answered)>) {
+    fn take(&mut self, question: Question, working: &mut JoinSet<Answered>) {
         let Question {
             gate,
             token,
@@ -227,7 +223,7 @@ impl Asker {
             gate.scene.metrics.asked("remembered");
             return refused(reply, answered);
         }
-        if self.waiting >= WAITING {
+        if self.waiting >= WAITING || working.len() >= AT_ONCE {
             return refused(reply, Answered::Unavailable);
         }
         if let Some(others) = asked.waiting.get_mut(&token) {
@@ -236,7 +232,7 @@ impl Asker {
             return;
         }
         let asks = gate.way.can_ask(gate.scene.vendor, subject.kind);
-        let paid = asks && asked.pay(gate.limits.per_minute);
+        let paid = asks && asked.bucket.pay(gate.limits.per_minute);
         if asks && !paid && !gate.learned.may_be_on_disk() {
             gate.scene.metrics.asked("over_rate");
             return refused(reply, Answered::Unavailable);
@@ -244,12 +240,14 @@ impl Asker {
         asked.waiting.insert(token, vec![reply]);
         self.waiting += 1;
         let pool = Arc::clone(&self.pool);
-        working.spawn(async move {
+        let index = gate.index;
+        let task = working.spawn(async move {
             let deadline = gate.limits.deadline;
             let find = find(&gate, &pool, token, subject, asks, paid);
             let answered = tokio::time::timeout(deadline, find).await;
-            (gate.index, token, answered.unwrap_or(Answered::Unavailable))
+            answered.unwrap_or(Answered::Unavailable)
         });
+        self.working.insert(task.id(), (index, token));
     }
 
     fn answer(&mut self, gate: u16, token: TokenId, answered: Answered) {
@@ -293,7 +291,15 @@ async fn find(
     if known.is_some_and(fresh) {
         return Answered::Known;
     }
-    if known.is_none() && learned.recall(token, scene).await {
+    let recalled = match known {
+        Some(_) => false,
+        None => match learned.recall(token, scene).await {
+            Ok(recalled) => recalled,
+            // It may be known to be narrow, or at its end.
+            Err(_) => return Answered::Unavailable,
+        },
+    };
+    if recalled {
         let obtained = learned.get(token).map(|grant| grant.obtained);
         if obtained.is_some_and(fresh) {
             return Answered::Known;
@@ -318,64 +324,4 @@ async fn find(
         Answered::Unavailable => "unavailable",
     });
     answered
-}
-
-impl Asked {
-    /// Takes one question from the bucket; false if it is empty.
-    fn pay(&mut self, per_minute: u32) -> bool {
-        let now = Instant::now();
-        let most = (f64::from(per_minute) / 3.0)
-            .max(5.0)
-            .min(f64::from(per_minute));
-        let bucket = self.bucket.get_or_insert(Bucket {
-            left: most,
-            looked: now,
-        });
-        let passed = now.duration_since(bucket.looked).as_secs_f64();
-        bucket.left = (bucket.left + passed * f64::from(per_minute) / 60.0).min(most);
-        bucket.looked = now;
-        if bucket.left < 1.0 {
-            return false;
-        }
-        bucket.left -= 1.0;
-        true
-    }
-}
-
-impl Refused {
-    fn get(&mut self, token: TokenId) -> Option<Answered> {
-        self.forget();
-        self.by_token.get(&token).map(|(answered, _)| *answered)
-    }
-
-    fn add(&mut self, token: TokenId, answered: Answered) {
-        let now = Instant::now();
-        if self.order.len() >= REFUSED
-            && let Some((oldest, since)) = self.order.pop_front()
-        {
-            self.drop_if(oldest, since);
-        }
-        self.by_token.insert(token, (answered, now));
-        self.order.push_back((token, now));
-    }
-
-    fn forget(&mut self) {
-        while let Some((token, since)) = self.order.front().copied()
-            && since.elapsed() > REFUSED_FOR
-        {
-            self.order.pop_front();
-            self.drop_if(token, since);
-        }
-    }
-
-    /// Forgets a token, unless it was refused again since.
-    fn drop_if(&mut self, token: TokenId, since: Instant) {
-        if self
-            .by_token
-            .get(&token)
-            .is_some_and(|(_, at)| *at == since)
-        {
-            self.by_token.remove(&token);
-        }
-    }
 }

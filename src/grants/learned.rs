@@ -1,21 +1,22 @@
 //! What a gate has learned: in memory for the calls, on disk for the next start. It outlives the generations of the
 //! configuration.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use super::scene::Scene;
 use super::table::{Lent, Table};
 use crate::clock::SteadyClock;
 use crate::model::{Grant, GrantSource, Holding, LastUse, ScopeSet, Standing, Subject, TokenId};
-use crate::store::{Database, GrantRow, RefreshRow, ScopeUse, StoreError};
+use crate::store::{Database, GrantRow, REMEMBERED, RefreshRow, ScopeUse, StoreError};
 use crate::telemetry::GateMetrics;
-
-/// How long an ended token is remembered at least, in seconds: an app that slept hears that it has expired, and refreshes.
-pub const REMEMBERED: u32 = 48 * 3600;
 
 /// How long a refresh token is remembered, in seconds: Bitrix24's last longest, 180 days.
 const REFRESHABLE: u32 = 200 * 24 * 3600;
+
+/// How many ends may wait for the disk.
+const OWED: usize = 65_536;
 
 /// How many grants are read from the disk at once.
 const PAGE: u32 = 5000;
@@ -32,6 +33,8 @@ pub struct Learned {
     loaded: AtomicBool,
     /// Something is on disk only.
     left_out: AtomicBool,
+    /// Ends that are not on disk yet.
+    owed: Mutex<Vec<(TokenId, Standing)>>,
     metrics: Arc<GateMetrics>,
 }
 
@@ -51,6 +54,7 @@ impl Learned {
             clock: SteadyClock::set(),
             most: AtomicUsize::new(most),
             left_out: AtomicBool::new(false),
+            owed: Mutex::default(),
             metrics,
         }
     }
@@ -70,6 +74,11 @@ impl Learned {
         self.clock.as_secs()
     }
 
+    /// As [`Learned::now`], at a moment that is known already.
+    pub fn at(&self, moment: Instant) -> u32 {
+        self.clock.secs_at(moment)
+    }
+
     /// From now on so many are kept in memory.
     pub fn bound(&self, most: usize) {
         self.most.store(most, Ordering::Relaxed);
@@ -85,17 +94,18 @@ impl Learned {
     }
 
     /// Brings a grant from the disk; true if there is one.
-    pub(super) async fn recall(&self, token: TokenId, scene: &Scene) -> bool {
+    ///
+    /// # Errors
+    /// If the disk cannot be read: it may have one.
+    pub(super) async fn recall(&self, token: TokenId, scene: &Scene) -> Result<bool, StoreError> {
         let (Some(database), true) = (&self.database, self.may_be_on_disk()) else {
-            return false;
+            return Ok(false);
         };
-        match database.find(&self.gate, token).await {
-            Ok(Some(row)) => {
-                self.remember(&row, scene);
-                true
-            }
-            Ok(None) | Err(_) => false,
+        let found = database.find(&self.gate, token).await?;
+        if let Some(row) = &found {
+            self.remember(row, scene);
         }
+        Ok(found.is_some())
     }
 
     /// Takes a grant into memory, unless something newer is known of its token.
@@ -160,37 +170,76 @@ impl Learned {
         refresh: Option<RefreshRow>,
         replaced: Vec<TokenId>,
     ) {
+        // What is less from now on is so at once.
+        self.end_here(&replaced, Standing::Revoked);
         if let Some(database) = &self.database {
             let row = grant.as_ref().map(|(row, _)| row.clone());
             let kept = database.keep(&self.gate, row, refresh, replaced.clone(), self.now());
             if let Err(error) = kept.await {
                 tracing::warn!(gate = self.gate, %error, "a grant is known until the process ends only");
+                self.owe(&replaced, Standing::Revoked);
             }
         }
         if let Some((row, holding)) = grant {
             let grant = self.grant_of(&row, |_| holding.clone());
             self.table.insert(row.token, grant);
         }
-        for token in replaced {
-            self.table.end(token, Standing::Revoked);
-        }
         self.make_room();
         self.metrics.grants.set(count(self.len()));
     }
 
-    /// Ends tokens: in memory at once, then on disk.
-    pub(super) async fn end(&self, tokens: Vec<TokenId>, standing: Standing) {
-        for token in &tokens {
-            if !self.table.end(*token, standing) {
-                // Of what nothing is known the end is known now: an answer that is under way does not bring it back.
-                self.table.insert_older(*token, self.ended(standing));
-            }
+    /// Keeps what the vendor said of a token that it was asked about; false if the token was revoked meanwhile.
+    pub(super) async fn keep_finding(&self, row: GrantRow, holding: Holding) -> bool {
+        let grant = self.grant_of(&row, |_| holding.clone());
+        let token = row.token;
+        if !self.table.insert_unless_revoked(token, grant) {
+            return false;
         }
         self.make_room();
+        self.metrics.grants.set(count(self.len()));
         if let Some(database) = &self.database {
-            let ended = database.end(&self.gate, tokens, standing, self.now());
+            let kept = database.keep(&self.gate, Some(row), None, Vec::new(), self.now());
+            if let Err(error) = kept.await {
+                tracing::warn!(gate = self.gate, %error, "a grant is known until the process ends only");
+            }
+            // It was revoked while it was written: what is on disk is too late.
+            let standing = self.table.get(token).map(|grant| grant.standing);
+            if standing == Some(Standing::Revoked) {
+                self.end(vec![token], Standing::Revoked).await;
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Ends tokens in memory. Of what nothing is known the end is known now: an answer that is under way does not bring it
+    /// back.
+    pub(super) fn end_here(&self, tokens: &[TokenId], standing: Standing) {
+        let until = self.now().saturating_add(REMEMBERED);
+        for token in tokens {
+            self.table
+                .end(*token, standing, until, self.ended(standing));
+        }
+        self.make_room();
+    }
+
+    /// Keeps in mind ends that are not on disk yet.
+    fn owe(&self, tokens: &[TokenId], standing: Standing) {
+        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        // Bounded: what does not fit is known until the process ends.
+        if owed.len() < OWED {
+            owed.extend(tokens.iter().map(|token| (*token, standing)));
+        }
+    }
+
+    /// Ends tokens: in memory at once, then on disk.
+    pub(super) async fn end(&self, tokens: Vec<TokenId>, standing: Standing) {
+        self.end_here(&tokens, standing);
+        if let Some(database) = &self.database {
+            let ended = database.end(&self.gate, tokens.clone(), standing, self.now());
             if let Err(error) = ended.await {
-                tracing::error!(gate = self.gate, %error, "the end of a token is known until the process ends only");
+                tracing::error!(gate = self.gate, %error, "the end of a token is not on disk yet; it is tried again");
+                self.owe(&tokens, standing);
             }
         }
     }
@@ -225,16 +274,28 @@ impl Learned {
                 used.push((token, grant.used.get()));
             }
         });
+        let owed = std::mem::take(&mut *self.owed.lock().unwrap_or_else(PoisonError::into_inner));
+        for standing in [Standing::Expired, Standing::Revoked] {
+            let tokens = owed.iter().filter(|(_, owed)| *owed == standing);
+            let tokens: Vec<TokenId> = tokens.map(|(token, _)| *token).collect();
+            if !tokens.is_empty() {
+                self.end(tokens, standing).await;
+            }
+        }
         if !used.is_empty() || !scopes.is_empty() {
             // The next sweep notes what this one could not.
             let _ = database.note_uses(&self.gate, used, scopes).await;
         }
-        let _ = database
-            .purge(
-                now.saturating_sub(REMEMBERED),
-                now.saturating_sub(REFRESHABLE),
-            )
-            .await;
+    }
+
+    /// Removes from the disk what ended long ago, of all gates.
+    pub async fn purge(&self) {
+        let now = self.now();
+        if let Some(database) = &self.database {
+            let ended = now.saturating_sub(REMEMBERED);
+            // The next time does what this one could not.
+            let _ = database.purge(ended, now.saturating_sub(REFRESHABLE)).await;
+        }
     }
 
     /// What each grant holds, anew, after the catalogue has changed.
@@ -246,7 +307,7 @@ impl Learned {
     pub fn rows(&self) -> Vec<GrantRow> {
         let mut rows = Vec::with_capacity(self.len());
         self.table
-            .each(|token, grant| rows.push(row_of(token, grant)));
+            .each(|token, grant| rows.push(GrantRow::of(token, grant)));
         rows
     }
 
@@ -266,7 +327,10 @@ impl Learned {
     /// # Errors
     /// If the disk cannot be read.
     pub async fn row(&self, token: TokenId) -> Result<Option<GrantRow>, StoreError> {
-        let known = self.table.get(token).map(|grant| row_of(token, &grant));
+        let known = self
+            .table
+            .get(token)
+            .map(|grant| GrantRow::of(token, &grant));
         match (known, &self.database) {
             (None, Some(database)) => database.find(&self.gate, token).await,
             (known, _) => Ok(known),
@@ -322,21 +386,4 @@ impl Learned {
 
 fn count(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// A grant in memory as it would stand on disk.
-fn row_of(token: TokenId, grant: &Grant) -> GrantRow {
-    let subject = grant.subject.as_deref();
-    GrantRow {
-        token,
-        scopes: grant.scopes.granted().iter().map(str::to_owned).collect(),
-        user: subject.and_then(|subject| subject.user.as_deref().map(str::to_owned)),
-        tenant: subject.and_then(|subject| subject.tenant.as_deref().map(str::to_owned)),
-        session: None,
-        source: grant.source.as_str().to_owned(),
-        obtained: grant.obtained,
-        expires: grant.expires,
-        used: grant.used.get(),
-        standing: grant.standing,
-    }
 }

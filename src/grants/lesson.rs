@@ -34,7 +34,7 @@ impl Expected {
 }
 
 /// What the scopes of a new pair of tokens are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Conclusion {
     /// Those of the access token; `None` if nobody said.
     pub(super) access: Option<ScopeSet>,
@@ -49,7 +49,9 @@ pub(super) struct Conclusion {
 /// `answered` are the scopes of the answer; `asked` those of the request, where the vendor goes by them; `before` those
 /// of the refresh token that was presented.
 ///
-/// - What the answer does not say is as asked (RFC 6749 section 5.1), and for a refresh as before (section 6).
+/// - What the answer does not say is as asked (RFC 6749 section 5.1), where asking means something: a code or a device's
+///   code was asked for elsewhere, and a refresh cannot ask for more than there was (section 6).
+/// - What a refresh does not say is as before.
 /// - A refresh that asks for less binds the new access token only: the refresh token stands for what it stood for.
 pub(super) fn conclude(
     grant_type: GrantType,
@@ -60,6 +62,14 @@ pub(super) fn conclude(
     let refreshes = grant_type == GrantType::RefreshToken;
     let before = before.filter(|_| refreshes);
     let narrows = refreshes && asked.is_some();
+    let asked = asked.filter(|asked| match grant_type {
+        GrantType::RefreshToken => before.as_ref().is_some_and(|before| before.covers(asked)),
+        GrantType::ClientCredentials | GrantType::Password | GrantType::JwtBearer => true,
+        GrantType::AuthorizationCode
+        | GrantType::DeviceCode
+        | GrantType::TokenExchange
+        | GrantType::Other => false,
+    });
     let access = answered.or(asked).or_else(|| before.clone());
     let within = match (&access, &before) {
         (Some(access), Some(before)) => before.covers(access),
@@ -89,11 +99,13 @@ mod tests {
 
     #[test]
     fn scopes_follow_the_rfc() {
-        use GrantType::{AuthorizationCode, RefreshToken};
+        use GrantType::{AuthorizationCode, ClientCredentials, RefreshToken};
         // kind, answered, asked, before → access, refresh, changed from
         for (kind, answered, asked, before, access, refresh, changed) in [
             (AuthorizationCode, "a b", "-", "-", "a b", "a b", "-"),
-            (AuthorizationCode, "-", "a", "-", "a", "a", "-"),
+            (ClientCredentials, "-", "a", "-", "a", "a", "-"),
+            // A code's scopes were asked for when it was made.
+            (AuthorizationCode, "-", "a", "-", "-", "-", "-"),
             (AuthorizationCode, "-", "-", "-", "-", "-", "-"),
             // What was asked for is not what was given.
             (AuthorizationCode, "a", "a b", "-", "a", "a", "-"),
@@ -110,6 +122,10 @@ mod tests {
             // Widened, whoever asked.
             (RefreshToken, "a b", "-", "a", "a b", "a b", "a"),
             (RefreshToken, "a b", "a b", "a", "a b", "a b", "a"),
+            // A refresh cannot ask for more, and gets what there was.
+            (RefreshToken, "-", "a b", "a", "a", "a", "-"),
+            // Nor for anything where nobody knows what there was.
+            (RefreshToken, "-", "a", "-", "-", "-", "-"),
             // Narrowed by the request, and what it stood for is not known.
             (RefreshToken, "a", "a", "-", "a", "-", "-"),
         ] {

@@ -100,7 +100,9 @@ impl Way {
                     Server::Authorization => authorization_server,
                 };
                 match send(Arc::clone(pool), Arc::clone(settings), request).await {
-                    Ok(answer) => vendor.finding(secret, answer.status().as_u16(), answer.body()),
+                    Ok(answer) => {
+                        vendor.finding(kind, secret, answer.status().as_u16(), answer.body())
+                    }
                     Err(NoAnswer) => Finding::Unclear,
                 }
             }

@@ -84,23 +84,7 @@ impl GrantReport {
     }
 
     fn declared(gate: &str, token: TokenId, grant: &Grant, now: u32) -> Self {
-        let subject = grant.subject.as_deref();
-        Self::of(
-            gate,
-            GrantRow {
-                token,
-                scopes: grant.scopes.granted().iter().map(str::to_owned).collect(),
-                user: subject.and_then(|subject| subject.user.as_deref().map(str::to_owned)),
-                tenant: None,
-                session: None,
-                source: grant.source.as_str().to_owned(),
-                obtained: grant.obtained,
-                expires: grant.expires,
-                used: grant.used.get(),
-                standing: grant.standing,
-            },
-            now,
-        )
+        Self::of(gate, GrantRow::of(token, grant), now)
     }
 }
 

@@ -92,7 +92,12 @@ impl Drifts {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match known.get(what) {
             Some(last) if last.saturating_add(DRIFT_PAUSE) > now => return false,
-            None if known.len() >= DRIFTS => return false,
+            None if known.len() >= DRIFTS => {
+                known.retain(|_, last| last.saturating_add(DRIFT_PAUSE) > now);
+                if known.len() >= DRIFTS {
+                    return false;
+                }
+            }
             _ => {}
         }
         known.insert(what.to_owned(), now);

@@ -41,6 +41,16 @@ impl Table {
         self.grants.insert(token, grant);
     }
 
+    /// Takes what the vendor said of a token, unless it was revoked meanwhile: the answer may be older. False then.
+    pub(super) fn insert_unless_revoked(&self, token: TokenId, grant: Grant) -> bool {
+        let mut known = self.grants.entry(token).or_insert_with(|| grant.clone());
+        if known.standing == Standing::Revoked {
+            return false;
+        }
+        *known = grant;
+        true
+    }
+
     /// Takes a grant from the disk, unless something newer is known of the token.
     pub(super) fn insert_older(&self, token: TokenId, grant: Grant) {
         self.grants.entry(token).or_insert(grant);
@@ -50,13 +60,11 @@ impl Table {
         self.grants.remove(&token).is_some()
     }
 
-    /// Ends a token; false if it is not in the table.
-    pub(super) fn end(&self, token: TokenId, standing: Standing) -> bool {
-        let Some(mut grant) = self.grants.get_mut(&token) else {
-            return false;
-        };
+    /// Ends a token, which is remembered until `until`; `none` is what is kept where nothing is known of it.
+    pub(super) fn end(&self, token: TokenId, standing: Standing, until: u32, none: Grant) {
+        let mut grant = self.grants.entry(token).or_insert(none);
         grant.standing = standing;
-        true
+        grant.expires = grant.expires.min(until);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -99,7 +107,7 @@ impl Table {
             .retain(|text| held(Arc::strong_count(text)));
     }
 
-    /// Makes room: of more than `most` grants those go that expire soonest, and one in sixteen more, so that this is not
+    /// Makes room: of more than `most` grants those go that have ended, then those that expire soonest, and one in sixteen more, so that this is not
     /// done for each new one. Returns how many went.
     pub(super) fn evict(&self, most: usize) -> usize {
         let count = self.len();
@@ -107,7 +115,11 @@ impl Table {
             return 0;
         }
         let go = (count - most + most / 16).min(count);
-        let mut ends: Vec<u32> = self.grants.iter().map(|grant| grant.expires).collect();
+        let worth = |grant: &Grant| match grant.standing {
+            Standing::Valid => grant.expires,
+            Standing::Expired | Standing::Revoked => 0,
+        };
+        let mut ends: Vec<u32> = self.grants.iter().map(|grant| worth(&grant)).collect();
         let last = go.saturating_sub(1).min(ends.len().saturating_sub(1));
         if ends.is_empty() {
             return 0;
@@ -117,7 +129,7 @@ impl Table {
         // Among those that end together, any may go: no more than there should.
         let mut left = go;
         self.grants.retain(|_, grant| {
-            let goes = grant.expires <= until && left > 0;
+            let goes = worth(grant) <= until && left > 0;
             left -= usize::from(goes);
             !goes
         });

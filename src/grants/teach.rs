@@ -52,13 +52,20 @@ impl Grants {
             access: scopes,
             refresh,
             changed,
-        } = conclude(
-            expected.grant_type,
-            answer.scopes.as_deref().map(set),
-            asked,
-            before,
-        );
-        let session = answer.session.as_ref().map(key);
+        } = if answer.unclear_scopes {
+            Conclusion::default()
+        } else {
+            let answered = answer.scopes.as_deref().map(set);
+            conclude(expected.grant_type, answered, asked, before)
+        };
+        // Where the vendor names no session, what one login has brought is one: a chain of refreshes.
+        let session = answer
+            .session
+            .as_ref()
+            .or(answer.refresh.as_ref().filter(|_| presented.is_none()))
+            .map(key)
+            .or_else(|| prior.as_ref().and_then(|row| row.session))
+            .or(presented);
         let mut replaced = match presented {
             Some(presented) if scene.vendor.ends_replaced() => learned.related(presented).await,
             _ => Vec::new(),
@@ -121,6 +128,8 @@ impl Grants {
     /// Ends a token that the vendor has agreed to revoke, and all that end with it. No call that is decided after this is
     /// permitted by them.
     pub async fn revoke(&self, token: TokenId) {
+        // The token itself at once: what else ends has to be looked up.
+        self.learned.end_here(&[token], Standing::Revoked);
         let mut tokens = self.learned.related(token).await;
         if !tokens.contains(&token) {
             tokens.push(token);
@@ -169,7 +178,7 @@ impl Grants {
         if !scene.drifts.is_due(objected.operation, self.learned.now()) {
             return;
         }
-        let known = self.find(objected.token);
+        let known = self.find(objected.token, self.learned.now());
         let record = DriftRecord {
             time: Timestamp::now(),
             gate: &scene.text,
@@ -222,17 +231,9 @@ pub(super) async fn learn_finding(
         Finding::Unclear => return Answered::Unavailable,
     };
     let now = learned.now();
-    let (before, revoked) = match learned.get(token) {
-        Some(grant) => (
-            Some(grant.scopes.granted().clone()),
-            grant.standing == Standing::Revoked,
-        ),
-        None => (None, false),
-    };
-    if revoked {
-        // It was revoked while the question was under way: the answer is older than that.
-        return Answered::Revoked;
-    }
+    let before = learned
+        .get(token)
+        .map(|grant| grant.scopes.granted().clone());
     let row = GrantRow {
         token,
         scopes: scopes.iter().map(str::to_owned).collect(),
@@ -250,7 +251,10 @@ pub(super) async fn learn_finding(
         row.expires,
     );
     let holding = scene.hold(&scopes);
-    learned.keep(Some((row, holding)), None, Vec::new()).await;
+    if !learned.keep_finding(row, holding).await {
+        // It was revoked while the question was under way: the answer is older than that.
+        return Answered::Revoked;
+    }
     let changed = before.filter(|before| *before != scopes);
     let record = GrantRecord {
         time: Timestamp::now(),

@@ -7,6 +7,8 @@ use super::Secret;
 pub struct TokenRequest<'r> {
     /// What is asked for.
     pub purpose: TokenPurpose,
+    /// It says something twice, or in a body that is not read: what it says is not known.
+    pub unclear: bool,
     /// By which grant (RFC 6749 section 1.3).
     pub grant_type: GrantType,
     /// The refresh token that is presented, or the token that is revoked.
@@ -90,6 +92,8 @@ pub struct TokenAnswer {
     pub lasts: Option<u32>,
     /// The scopes; `None` if the answer does not say, or not in codes.
     pub scopes: Option<Vec<String>>,
+    /// The answer says something of scopes, and not which.
+    pub unclear_scopes: bool,
     /// The vendor's user behind the token.
     pub user: Option<Box<str>>,
     /// The user's portal, account or organization.

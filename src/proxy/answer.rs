@@ -256,6 +256,12 @@ impl Streaming {
                         return Poll::Pending;
                     }
                     self.end(Outcome::Timeout);
+                    let held = self.lesson.take().and_then(|mut lesson| lesson.release());
+                    if let Some(held) = held {
+                        self.broken_off = Some(BrokenOff::Timeout);
+                        self.put_off = true;
+                        return Poll::Ready(Some(Ok(Frame::data(held))));
+                    }
                     return Poll::Ready(Some(Err(BrokenOff::Timeout)));
                 }
             }

@@ -1,8 +1,12 @@
 //! Step 3: credential → token id → grant. An unknown token may be asked about.
 
-use crate::grants::{AskedAbout, Grants, Known};
+use super::exchange::Arrival;
+use crate::grants::{AskedAbout, Known};
+use std::time::Instant;
+
 use crate::model::{
-    Call, CredentialKind, CredentialRead, Grant, GrantView, Location, Secret, TokenId,
+    Asked, Call, CredentialKind, CredentialRead, Grant, GrantView, Inspected, Location, Secret,
+    TokenId,
 };
 use crate::snapshot::Gate;
 
@@ -12,43 +16,67 @@ pub(super) struct Identity<'g> {
     /// The token by its id, what it is and where it stood; `None` where there is none or more than one.
     pub(super) token: Option<(TokenId, CredentialKind, Location)>,
     known: Option<Known<'g>>,
-    grants: &'g Grants,
+    /// By the clock of learned grants.
+    now: u32,
 }
 
 /// Looks the call's credential up; where nothing is known of it, whoever may know more is asked.
-pub(super) async fn identify<'g>(gate: &'g Gate, call: &Call<'_, '_>) -> Identity<'g> {
+pub(super) async fn identify<'g>(
+    gate: &'g Gate,
+    call: &Call<'_, '_>,
+    arrival: Arrival,
+) -> Identity<'g> {
     let grants = &*gate.grants;
+    // A body may have taken its time since the head.
+    let moment = match call.inspected {
+        Inspected::None => arrival.instant,
+        _ => Instant::now(),
+    };
+    let now = grants.learned().at(moment);
     let CredentialRead::One(credential) = &call.credential else {
         return Identity {
             token: None,
             known: None,
-            grants,
+            now,
         };
     };
     let id = gate.token_key.identify(&credential.secret);
     let token = Some((id, credential.kind, credential.location));
-    if let Some(known) = grants.known(id) {
+    if let Some(known) = grants.known(id, now) {
         return Identity {
             token,
             known: Some(known),
-            grants,
+            now,
         };
     }
-    // Nothing is asked for what is refused anyway.
     let about = || AskedAbout {
         kind: credential.kind,
         secret: Secret::new(credential.secret.expose().to_vec()),
     };
-    let known = if grants.can_ask() && call.fault.is_none() {
-        Box::pin(grants.ask(id, about)).await
+    let known = if grants.can_ask() && needs_grant(gate, call) {
+        let known = Box::pin(grants.ask(id, about)).await;
+        return Identity {
+            token,
+            known: Some(known),
+            now: grants.learned().now(),
+        };
     } else {
-        grants.find(id)
+        grants.find(id, now)
     };
     Identity {
         token,
         known: Some(known),
-        grants,
+        now,
     }
+}
+
+/// True if the verdict may hang on the grant: nobody is asked about what is refused anyway, or passes whatever is known.
+fn needs_grant(gate: &Gate, call: &Call<'_, '_>) -> bool {
+    let judged = !matches!(
+        call.operation,
+        Asked::Closed { .. } | Asked::TokenTraffic(_) | Asked::Preflight | Asked::Unparsed
+    );
+    judged && call.fault.is_none() && gate.rules.judges()
 }
 
 impl Identity<'_> {
@@ -65,7 +93,7 @@ impl Identity<'_> {
     /// The time by which the grant's end is judged, in seconds since 1970: learned grants have a clock that does not jump.
     pub(super) fn now(&self, wall: u32) -> u32 {
         match &self.known {
-            Some(known) if known.is_learned() => self.grants.learned().now(),
+            Some(known) if known.is_learned() => self.now,
             _ => wall,
         }
     }

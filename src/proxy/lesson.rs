@@ -135,6 +135,56 @@ impl Lesson {
     }
 }
 
+/// A token that the app asks the vendor to revoke. If the app goes away before the vendor's word is there, nobody knows, and
+/// what nobody knows is not trusted: dropped, the token is taken for revoked, once the request has gone.
+#[derive(Debug)]
+pub(super) struct Revoking {
+    grants: Arc<Grants>,
+    token: Option<TokenId>,
+    gone: bool,
+}
+
+impl Revoking {
+    pub(super) fn new(grants: &Arc<Grants>, token: TokenId) -> Self {
+        Self {
+            grants: Arc::clone(grants),
+            token: Some(token),
+            gone: false,
+        }
+    }
+
+    /// The request goes to the vendor.
+    pub(super) const fn goes(&mut self) {
+        self.gone = true;
+    }
+
+    /// The vendor has not agreed: the token stays what it was.
+    pub(super) fn dismiss(mut self) {
+        self.token = None;
+    }
+
+    /// The vendor has agreed, or may have. It is done even if the app goes away meanwhile.
+    pub(super) async fn revoke(mut self) {
+        if let Some(task) = self.spawn() {
+            // A task that panicked has said so.
+            let _ = task.await;
+        }
+    }
+
+    fn spawn(&mut self) -> Option<JoinHandle<()>> {
+        let (token, grants) = (self.token.take()?, Arc::clone(&self.grants));
+        Some(tokio::spawn(async move { grants.revoke(token).await }))
+    }
+}
+
+impl Drop for Revoking {
+    fn drop(&mut self) {
+        if self.gone {
+            self.spawn();
+        }
+    }
+}
+
 impl std::fmt::Debug for Lesson {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Lesson").finish_non_exhaustive()

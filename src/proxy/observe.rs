@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use super::body::CallBody;
 use super::exchange::Exchange;
 use super::forward::{Forwarded, named_by_connection};
-use super::lesson::{About, Lesson, Permission};
+use super::lesson::{About, Lesson, Permission, Revoking};
 use crate::grants::Expected;
 use crate::model::{Asked, Call, Decision, Mode, Outcome, Reason, Secret, TokenId, TokenPurpose};
 use crate::snapshot::{Gate, Redirects};
@@ -31,6 +31,8 @@ pub(super) struct Watched<'c> {
     token: Option<TokenId>,
     /// What a request to the authorization server was about.
     expected: Option<Box<Expected>>,
+    /// The token that the app asks the vendor to revoke.
+    revoking: Option<Revoking>,
 }
 
 impl<'c> Watched<'c> {
@@ -49,10 +51,24 @@ impl<'c> Watched<'c> {
             let identify = |secret: &Secret<'_>| gate.token_key.identify(secret);
             Box::new(Expected::of(&request, identify))
         });
+        let revoked = expected
+            .as_ref()
+            .filter(|expected| expected.purpose == TokenPurpose::Revoke)
+            .and_then(|expected| expected.token);
         Self {
             operation: call.operation,
             token: token.filter(|_| decision.verdict.permitted && judged),
+            revoking: revoked.map(|token| Revoking::new(&gate.grants, token)),
             expected,
+        }
+    }
+}
+
+impl Watched<'_> {
+    /// The call goes to the vendor.
+    pub(super) const fn goes(&mut self) {
+        if let Some(revoking) = &mut self.revoking {
+            revoking.goes();
         }
     }
 }
@@ -67,17 +83,17 @@ pub(super) async fn observe(
     forwarded: Forwarded,
 ) -> Observed {
     let observed = look(gate, decision, forwarded);
-    match &watched.expected {
-        Some(expected) if expected.purpose == TokenPurpose::Revoke => {
-            if let (Some(token), true) = (expected.token, may_be_revoked(&observed)) {
-                Box::pin(gate.grants.revoke(token)).await;
-            }
-            observed
+    if let Some(revoking) = watched.revoking {
+        if may_be_revoked(&observed) {
+            revoking.revoke().await;
+        } else {
+            revoking.dismiss();
         }
-        _ => Observed {
-            lesson: lesson(gate, watched, &observed),
-            ..observed
-        },
+        return observed;
+    }
+    Observed {
+        lesson: lesson(gate, watched, &observed),
+        ..observed
     }
 }
 

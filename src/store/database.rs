@@ -20,6 +20,9 @@ use super::rows::{self, GrantRow, RefreshRow, ScopeUse};
 use crate::clock::Timestamp;
 use crate::model::{Standing, TokenId};
 
+/// How long an ended token is remembered, in seconds: an app that slept hears that it has expired, and refreshes.
+pub const REMEMBERED: u32 = 48 * 3600;
+
 /// The longest wait for the database.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -121,7 +124,8 @@ impl Database {
         let gate = gate.to_owned();
         self.run(move |db| {
             let step = db.unchecked_transaction()?;
-            rows::end(&step, &gate, &replaced, Standing::Revoked, now)?;
+            let until = now.saturating_add(REMEMBERED);
+            rows::end(&step, &gate, &replaced, Standing::Revoked, now, until)?;
             if let Some(grant) = &grant {
                 rows::keep_grant(&step, &gate, grant)?;
             }
@@ -179,7 +183,8 @@ impl Database {
         let gate = gate.to_owned();
         self.run(move |db| {
             let step = db.unchecked_transaction()?;
-            rows::end(&step, &gate, &tokens, standing, now)?;
+            let until = now.saturating_add(REMEMBERED);
+            rows::end(&step, &gate, &tokens, standing, now, until)?;
             step.commit()
         })
         .await

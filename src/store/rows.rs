@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use crate::model::{Standing, TokenId};
+use crate::model::{Grant, Standing, TokenId};
 
 /// The version of the tables; a database of a later one is not touched.
 pub(super) const VERSION: i64 = 1;
@@ -15,6 +15,7 @@ CREATE TABLE grants (
     standing TEXT NOT NULL, ended INTEGER NOT NULL,
     PRIMARY KEY (gate, token)) WITHOUT ROWID;
 CREATE INDEX grants_by_session ON grants (gate, session) WHERE session IS NOT NULL;
+CREATE INDEX grants_by_end ON grants (expires);
 CREATE TABLE refreshes (
     gate TEXT NOT NULL, refresh BLOB NOT NULL, access BLOB NOT NULL, session BLOB, scopes TEXT, obtained INTEGER NOT NULL,
     PRIMARY KEY (gate, refresh)) WITHOUT ROWID;
@@ -47,6 +48,25 @@ pub struct GrantRow {
     pub used: u32,
     /// Whether it still holds.
     pub standing: Standing,
+}
+
+impl GrantRow {
+    /// A grant in memory, as it would stand on disk.
+    pub fn of(token: TokenId, grant: &Grant) -> Self {
+        let subject = grant.subject.as_deref();
+        Self {
+            token,
+            scopes: grant.scopes.granted().iter().map(str::to_owned).collect(),
+            user: subject.and_then(|subject| subject.user.as_deref().map(str::to_owned)),
+            tenant: subject.and_then(|subject| subject.tenant.as_deref().map(str::to_owned)),
+            session: None,
+            source: grant.source.as_str().to_owned(),
+            obtained: grant.obtained,
+            expires: grant.expires,
+            used: grant.used.get(),
+            standing: grant.standing,
+        }
+    }
 }
 
 /// A refresh token: what it stands for (RFC 6749 section 6).
@@ -174,16 +194,16 @@ pub(super) fn end(
     tokens: &[TokenId],
     standing: Standing,
     now: u32,
+    until: u32,
 ) -> rusqlite::Result<()> {
+    // Also of what nothing was known: the end is known then.
     let mut update = db.prepare_cached(
-        "UPDATE grants SET standing = ?3, ended = ?4 WHERE gate = ?1 AND token = ?2",
+        "INSERT INTO grants VALUES (?1, ?2, '', NULL, NULL, NULL, 'capture', ?4, ?5, 0, ?3, ?4)
+         ON CONFLICT DO UPDATE SET standing = ?3, ended = ?4, expires = min(expires, ?5)",
     )?;
-    let mut forget = db.prepare_cached("DELETE FROM refreshes WHERE gate = ?1 AND access = ?2")?;
     for token in tokens {
-        update.execute(params![gate, token.as_bytes(), standing.as_str(), now])?;
-        if standing == Standing::Revoked {
-            forget.execute(params![gate, token.as_bytes()])?;
-        }
+        let token = token.as_bytes();
+        update.execute(params![gate, token, standing.as_str(), now, until])?;
     }
     Ok(())
 }
@@ -252,10 +272,7 @@ pub(super) fn uses(db: &Connection, gate: &str) -> rusqlite::Result<Vec<ScopeUse
 /// Removes what ended before `ended`, and refresh tokens that were seen before `refreshed`.
 pub(super) fn purge(db: &Connection, ended: u32, refreshed: u32) -> rusqlite::Result<usize> {
     db.execute("DELETE FROM refreshes WHERE obtained < ?1", [refreshed])?;
-    db.execute(
-        "DELETE FROM grants WHERE expires < ?1 OR (standing <> 'valid' AND ended < ?1)",
-        [ended],
-    )
+    db.execute("DELETE FROM grants WHERE expires < ?1", [ended])
 }
 
 fn grant(row: &Row<'_>) -> rusqlite::Result<GrantRow> {

@@ -123,7 +123,13 @@ impl Vendor {
     }
 
     /// What the answer to [`Vendor::question`] says.
-    pub fn finding(self, asked: &Secret<'_>, status: u16, body: &[u8]) -> Finding {
+    pub fn finding(
+        self,
+        kind: CredentialKind,
+        asked: &Secret<'_>,
+        status: u16,
+        body: &[u8],
+    ) -> Finding {
         if let Some(objection) = self.objection(status, body) {
             return match objection.about {
                 ObjectionTo::Expired => Finding::Expired,
@@ -146,7 +152,8 @@ impl Vendor {
                     .collect();
                 scopes.map_or(Finding::Unclear, |scopes| Finding::Holds {
                     scopes,
-                    lasts: None,
+                    // It does not say: a webhook has no end, an access token an hour (documented).
+                    lasts: matches!(kind, CredentialKind::Access).then_some(3600),
                     user: None,
                     tenant: None,
                 })
@@ -214,9 +221,9 @@ impl Vendor {
     }
 }
 
-/// The code of a Bitrix24 error: JSON of either version, or XML.
+/// The code of a Bitrix24 error: JSON of either version, or XML, which begins so and nothing else does.
 fn code_of_bitrix24(body: &[u8]) -> Option<String> {
-    if let Some(rest) = memchr::memmem::find(body, b"<error>").and_then(|at| body.get(at + 7..)) {
+    if let Some(rest) = body.strip_prefix(b"<response><error>") {
         let end = memchr::memchr(b'<', rest)?;
         return String::from_utf8(rest.get(..end)?.to_vec()).ok();
     }
@@ -250,6 +257,8 @@ mod tests {
     fn codes_decide_and_not_the_status() {
         use ObjectionTo::{Expired, Invalid, Revoked, Scope};
         use Vendor::{Bitrix24, LiveChat, RingCentral};
+        let echoed = r#"{"error":"X","error_description":"<error>expired_token</error>"}"#;
+        assert_eq!(about(Bitrix24, 400, echoed), None);
         for (vendor, status, body, expected) in [
             (
                 Bitrix24,
@@ -342,10 +351,11 @@ mod tests {
     fn an_answer_about_another_token_teaches_nothing() {
         let asked = Secret::new(b"dal:one".as_slice());
         let body = br#"{"access_token":"dal:other","scope":"chats--all:rw","refresh_token":"r"}"#;
-        let found = Vendor::LiveChat.finding(&asked, 200, body);
+        let found = Vendor::LiveChat.finding(CredentialKind::Access, &asked, 200, body);
         assert!(matches!(found, Finding::Unclear));
         let body = br#"{"access_token":"dal:one","scope":"chats--all:rw,agents--all:ro","expires_in":28799}"#;
-        let Finding::Holds { scopes, lasts, .. } = Vendor::LiveChat.finding(&asked, 200, body)
+        let Finding::Holds { scopes, lasts, .. } =
+            Vendor::LiveChat.finding(CredentialKind::Access, &asked, 200, body)
         else {
             panic!("it says what the token holds");
         };
@@ -364,7 +374,8 @@ mod tests {
             (500, r#"{"result":["crm"]}"#, false),
             (200, r#"{"error":"QUERY_LIMIT_EXCEEDED"}"#, false),
         ] {
-            let found = Vendor::Bitrix24.finding(&asked, status, body.as_bytes());
+            let found =
+                Vendor::Bitrix24.finding(CredentialKind::Access, &asked, status, body.as_bytes());
             assert_eq!(matches!(found, Finding::Holds { .. }), holds, "{body}");
         }
     }

@@ -19,6 +19,8 @@ const MOST: usize = 64 * 1024;
 pub(super) struct TokenReader<'r> {
     query: &'r str,
     format: Option<Format>,
+    /// There is a body that is not read.
+    unread: bool,
     body: Zeroizing<Vec<u8>>,
 }
 
@@ -38,6 +40,7 @@ impl<'r> TokenReader<'r> {
         };
         Self {
             query: head.path_and_query().1,
+            unread: head.has_body && format.is_none(),
             format,
             body: Zeroizing::default(),
         }
@@ -52,6 +55,7 @@ impl<'r> TokenReader<'r> {
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         if self.body.len() + bytes.len() > MOST {
             self.format = None;
+            self.unread = true;
             self.body.clear();
         }
         if self.wants_body() {
@@ -68,8 +72,9 @@ impl<'r> TokenReader<'r> {
             Some(Format::Json) => said.read_json(&self.body, token),
             None => {}
         }
-        if said.twice {
-            // Which of them the server takes is not known: it teaches nothing beside what the answer says.
+        // Which of two the server takes is not known: it teaches nothing beside what the answer says.
+        let unclear = said.twice || self.unread;
+        if unclear {
             said = Said::default();
         }
         let presented = match purpose {
@@ -78,6 +83,7 @@ impl<'r> TokenReader<'r> {
         };
         TokenRequest {
             purpose,
+            unclear,
             grant_type: said
                 .grant_type
                 .map_or(GrantType::Other, |name| GrantType::parse(&name)),
@@ -123,6 +129,9 @@ impl Said {
     }
 
     fn note(&mut self, name: &str, text: String, token: &str) {
+        if name.is_empty() {
+            return;
+        }
         let place = match name {
             "grant_type" => &mut self.grant_type,
             "refresh_token" => &mut self.refresh,
@@ -206,13 +215,13 @@ struct Fields<'b> {
 impl Fields<'_> {
     fn lasts(&self) -> Option<u32> {
         let secs = match self.expires_in.as_ref()? {
-            serde_json::Value::Number(number) => {
-                number.as_u64().or_else(|| whole(number.as_f64()?))
-            }
+            serde_json::Value::Number(number) => number.as_f64(),
             serde_json::Value::String(text) => text.trim().parse().ok(),
             _ => None,
         };
-        secs.map(|secs| u32::try_from(secs).unwrap_or(u32::MAX))
+        // Said in a way that nobody reads: what is certain is that it ends.
+        let secs = secs.and_then(whole).unwrap_or_default();
+        Some(u32::try_from(secs).unwrap_or(u32::MAX))
     }
 
     /// The scopes; `None` where the answer does not name them. Bitrix24's `app` is none (published answers of local apps).
@@ -252,7 +261,7 @@ impl Fields<'_> {
     reason = "it is within bounds, and no part of a second matters"
 )]
 fn whole(secs: f64) -> Option<u64> {
-    (0.0..=4e9).contains(&secs).then_some(secs as u64)
+    (0.0..=1e18).contains(&secs).then_some(secs as u64)
 }
 
 /// An id of the vendor, as far as it is kept.
@@ -282,6 +291,7 @@ impl Vendor {
             refresh: fields.refresh_token.as_ref().filter(fits).map(secret),
             session: fields.session_id.as_ref().map(secret),
             lasts: fields.lasts(),
+            unclear_scopes: fields.scope.is_some() && fields.scopes(self).is_none(),
             scopes: fields.scopes(self),
             user: fields.user(),
             tenant: fields.tenant(),
@@ -289,9 +299,9 @@ impl Vendor {
     }
 
     /// True if the scopes that a token request asks for are those that the token has, where the answer does not say
-    /// (RFC 6749 section 5.1). RingCentral grants what the app is registered with, whatever is asked for.
+    /// (RFC 6749 section 5.1). Bitrix24 and RingCentral grant what the app is registered with, whatever is asked for.
     pub const fn grants_as_requested(self) -> bool {
-        matches!(self, Self::Bitrix24 | Self::LiveChat)
+        matches!(self, Self::LiveChat)
     }
 
     /// True if an access token dies as soon as its refresh token has brought another.

@@ -1,4 +1,4 @@
-//! The emulated authorization server: codes and refresh tokens for new access tokens.
+//! The emulated authorization server: any code hands out the tokens in turn, a refresh replaces one.
 
 use http::StatusCode;
 use http::request::Parts;
@@ -20,12 +20,14 @@ pub(super) fn answer(emulator: &Emulator, head: &Parts, body: &[u8]) -> Reply {
     if client.is_empty() || secret.is_empty() {
         return refused("invalid_client", "client_id and client_secret are needed");
     }
-    let old = match text("grant_type") {
-        "refresh_token" => text("refresh_token"),
-        "authorization_code" => text("code"),
+    let issued = match text("grant_type") {
+        "refresh_token" => emulator.renew(text("refresh_token")),
+        // Any code is one.
+        "authorization_code" if !text("code").is_empty() => emulator.hand_out(),
+        "authorization_code" => None,
         _ => return refused("invalid_request", "grant_type is not known"),
     };
-    let Some((access, refresh, scopes)) = emulator.renew(old) else {
+    let Some((access, refresh, scopes)) = issued else {
         return refused("invalid_grant", "the grant is not known, or was used");
     };
     let host = head

@@ -185,7 +185,13 @@ impl<'r, 'c> Reader<'r, 'c> {
             _ => TokenReader::new(head).finish(TokenPurpose::Other, "code"),
         };
         if let CredentialRead::One(credential) = told {
+            if request.token.is_some() {
+                self.note(credentials::TWO);
+            }
             request.token = Some(credential.secret);
+        }
+        if request.unclear && request.purpose == TokenPurpose::Revoke {
+            self.note(credentials::TWO);
         }
         self.call.token_request = Some(Box::new(request));
     }

@@ -38,6 +38,11 @@ const SUBSCRIPTION_TYPE: Fault = Fault {
     detail: "a subscription is judged by its body, which is not `application/json` and uncompressed",
 };
 
+const REVOKED_TWICE: Fault = Fault {
+    reason: Reason::AmbiguousBody,
+    detail: "which token is revoked is not said once, in a form",
+};
+
 /// The one header field by which the guide lets a POST stand for another verb.
 const DOCUMENTED: &str = "x-http-method-override";
 
@@ -318,7 +323,11 @@ impl<'r, 'c> Reader<'r, 'c> {
                 if wanted {
                     self.call.inspected = Inspected::Full;
                 }
-                self.call.token_request = Some(Box::new(token.finish(purpose, "token")));
+                let request = token.finish(purpose, "token");
+                if request.unclear && purpose == TokenPurpose::Revoke {
+                    self.note(REVOKED_TWICE);
+                }
+                self.call.token_request = Some(Box::new(request));
             }
             Body::Ids(ids) if wanted => {
                 let (found, whole) = ids.finish();
