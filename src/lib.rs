@@ -9,12 +9,13 @@
 //! 1. **snapshot**: the current generation of the configuration ([`snapshot`]).
 //! 2. **read**: the vendor's dialect ([`vendor`]) reads which credential and which operation; the body where the head
 //!    does not settle it. Two possible readings are an error, never a guess.
-//! 3. **identify**: credential → token id → grant ([`grants`]).
+//! 3. **identify**: credential → token id → grant ([`grants`]); an unknown token may be asked about.
 //! 4. **decide**: [`policy::decide`] is pure and total: no I/O, no clock, no log.
 //! 5. **record**: the decision is in the journal ([`audit`]) before anything leaves.
 //! 6. **enforce**: mode × decision → a permission, which is a value, or a refusal in the vendor's own words.
 //! 7. **forward**: what is sent is what was decided, byte for byte ([`upstream`]). It takes only a permission.
-//! 8. **observe**: is the answer HTTP that an app can take, does it lead the app past the gate?
+//! 8. **observe**: is the answer HTTP that an app can take, does it lead the app past the gate, does it teach something of
+//!    a token?
 //! 9. **respond**: the body streams; the completion record closes with its last byte, on every exit.
 //!
 //! # Lexicon
@@ -56,7 +57,12 @@
 //! | `catalogue_dir` | compiled in | `DIR/VENDOR/{operations,scopes,choices,prefixes,routes}.tsv` replace what is known, as far as the vendor has them |
 //! | `gate.name`, `vendor`, `listen`, `upstream` | none | what only you can know; `upstream` is scheme and host |
 //! | `gate.mode` | `enforce` | start with `report` and look at `would_deny` |
-//! | `gate.unknown_token` | `refuse` | a token nobody knows gets nothing; `assume` suits most apps; `forward` only looks |
+//! | `gate.unknown_token` | `refuse` | a token nobody knows gets nothing; `ask` asks the vendor; `assume` suits apps whose tokens all hold the same; `forward` only looks |
+//! | `gate.introspection` | none | with `ask`: `{ endpoint = "…", client_id = "…", client_secret = … }`, an authorization server (RFC 7662) in the vendor's place |
+//! | `gate.questions_per_minute` | 60 | the vendor counts questions among the app's calls; a third of them may be put at once |
+//! | `gate.ask_secs` | 5 | the longest wait for an answer; then 503 |
+//! | `gate.max_grant_age_secs` | 0, for ever; 3600 for LiveChat with `ask` | after which a learned grant is asked about again: LiveChat's 26th token ends the first without a word |
+//! | `gate.grant_source` | `declared` | which grant counts where a token has a declared and a learned one; `learned`, or `narrowest` for what both allow |
 //! | `gate.assumed_scopes` | none | with `assume`: what the app is registered with |
 //! | `gate.unlisted_operation` | `prefix` | the vendor's own rule for names that no table has, marked as assumed; `refuse` opens none, `forward` all |
 //! | `gate.batch` | `split` | the permitted commands of a batch go on; `reject` refuses it whole |
@@ -82,6 +88,7 @@
 //! | `limits.first_byte_secs` | 75 | the vendor's own limit is 60 |
 //! | `limits.answer_idle_secs` | 60 | between two pieces of an answer, and for an app that takes none |
 //! | `limits.pool_idle_secs`, `pool_idle_connections` | 30, 256 | kept connections of a core to an upstream |
+//! | `limits.grants` | 100000 | learned grants of a gate in memory, about 160 bytes each; beyond it those that end soonest are on disk only |
 //! | `limits.grace_secs` | 30 | for calls under way at the end |
 //!
 //! # How it stops

@@ -279,6 +279,36 @@ fn sentence(record: &Value) -> String {
             number("/duration_us"),
             of("/event_group")
         ),
+        "token.captured" | "grant.changed" => {
+            let scopes = record.pointer("/scopes/granted").and_then(Value::as_array);
+            let scopes: Vec<&str> = scopes
+                .map(|scopes| scopes.iter().filter_map(Value::as_str).collect())
+                .unwrap_or_default();
+            let (gate, source) = (of("/gate"), of("/grant/source"));
+            format!(
+                "{gate} token {} by {source}: {}",
+                of("/token/ref"),
+                scopes.join(",")
+            )
+        }
+        "grant.revoked" => format!(
+            "{} token {} {}",
+            of("/gate"),
+            of("/token/ref"),
+            of("/cause")
+        ),
+        "drift.detected" => {
+            let unknown =
+                text(record, "/unknown_scope").map(|scope| format!("unknown scope {scope}"));
+            let refused = || {
+                format!(
+                    "{} refused with {}",
+                    of("/operation"),
+                    of("/vendor_error/code")
+                )
+            };
+            format!("{} {}", of("/gate"), unknown.unwrap_or_else(refused))
+        }
         _ => of("/gate"),
     };
     format!("{time} {:>8} {kind} {what}", number("/seq"))
