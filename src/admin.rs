@@ -46,6 +46,8 @@ struct Readiness {
     ready: bool,
     /// What is wrong, by part; empty if nothing is.
     trouble: Vec<Trouble>,
+    /// What does not work and keeps no call from being served.
+    degraded: Vec<Trouble>,
 }
 
 #[derive(Debug, Serialize)]
@@ -86,6 +88,16 @@ impl Health {
         Readiness {
             ready: trouble.is_empty(),
             trouble,
+            degraded: self
+                .metrics
+                .shared
+                .trouble()
+                .map(|cause| Trouble {
+                    part: "redis",
+                    cause,
+                })
+                .into_iter()
+                .collect(),
         }
     }
 }

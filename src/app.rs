@@ -6,6 +6,8 @@
 
 mod assemble;
 mod core;
+mod hearing;
+mod learning;
 mod listen;
 mod reload;
 mod upkeep;
@@ -25,7 +27,7 @@ use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use assemble::Memory;
+use learning::Learning;
 use reload::Reloader;
 use upkeep::Upkeep;
 
@@ -33,7 +35,6 @@ use crate::admin::{self, Health};
 use crate::audit::{EventKind, Journal, JournalError, Recovery, ShedRecord, StartRecord};
 use crate::clock::Timestamp;
 use crate::config::Config;
-use crate::grants::Asker;
 use crate::model::Secret;
 use crate::snapshot::Snapshot;
 use crate::store::{StateDir, StateError};
@@ -155,10 +156,8 @@ where
     let (grace, admin_tls) = (config.grace, config.admin.tls.clone());
     let ready_text = Ready::of(&listeners)?;
     let key = Arc::new(key);
-    let (asker, handle) = Asker::new();
-    let database = Arc::new(state.database()?);
-    let recorder = journal.recorder();
-    let memory = Arc::new(Memory::new(&config, &database, handle, recorder, &metrics));
+    let learning = Learning::new(&config, &state, &fingerprint, &journal, &metrics)?;
+    let memory = learning.memory();
     let reloader = path.map(|path| {
         let (key, metrics) = (Arc::clone(&key), Arc::clone(&metrics));
         Reloader::new(path, text, &config, key, metrics, Arc::clone(&memory))
@@ -187,8 +186,7 @@ where
         let admin = admin::serve(listeners.admin, admin_tls, Arc::clone(&health))?;
         let admin = tokio::spawn(admin);
         tokio::spawn(admin::serve_socket(&state.socket(), Arc::clone(&health))?);
-        tokio::spawn(asker.run());
-        tokio::spawn(Arc::clone(&upkeep).keep_up(Arc::clone(&assembled.snapshots)));
+        learning.start(&assembled.snapshots, &upkeep, &metrics);
         ready(&ready_text)?;
         tracing::info!(admin = ready_text.admin, gates = ?ready_text.gates, "ready");
         let mut lost = pin!(threads.lost());

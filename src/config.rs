@@ -8,6 +8,7 @@ mod journal;
 mod place;
 mod report;
 mod secret;
+mod shared;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -37,6 +38,8 @@ pub struct Config {
     pub state: store::Settings,
     /// The key behind token ids, where it is given; else the state directory makes one.
     pub token_id_key: Option<Vec<u8>>,
+    /// The stream by which instances tell each other what they learn.
+    pub shared: Option<crate::shared::Settings>,
     /// The journal.
     pub audit: audit::Settings,
     /// The guarantee in force, unless a gate has its own.
@@ -96,10 +99,16 @@ impl Config {
     /// Reads what can be read; `None` if something that nothing can stand in for is missing.
     fn read(document: &Document<'_>) -> Option<Self> {
         let root = document.root()?;
-        let (state, token_id_key) = state(root.table("state").as_ref());
+        let state_section = root.table("state");
+        let (state, token_id_key) = state(state_section.as_ref());
         let (audit, guarantee) = journal::journal(root.table("audit").as_ref(), &state);
         let admin = admin(root.table("admin").as_ref());
         let limits = LimitsSection::read(root.table("limits").as_ref());
+        let shared = state_section.as_ref().and_then(|section| {
+            let shared = shared::shared(section, token_id_key.is_some(), &limits);
+            section.finish(&[]);
+            shared
+        });
         let catalogue_dir = root
             .string("catalogue_dir")
             .map(|text| PathBuf::from(text.value));
@@ -131,6 +140,7 @@ impl Config {
         Some(Self {
             state,
             token_id_key,
+            shared,
             audit,
             guarantee,
             admin: admin?,
@@ -157,9 +167,6 @@ fn state(section: Option<&Section<'_, '_>>) -> (store::Settings, Option<Vec<u8>>
             "the key is shorter than 16 bytes",
             "use 32 random bytes",
         );
-    }
-    if let Some(section) = section {
-        section.finish(&["redis"]);
     }
     (
         store::Settings {

@@ -31,6 +31,7 @@ pub use teach::Objected;
 use crate::model::{
     Grant, GrantSource, GrantView, Holding, LastUse, ScopeSet, Standing, Subject, TokenId,
 };
+use crate::shared::What;
 use table::Lent;
 
 /// A grant as it is declared: a token, by its id, with what it may do.
@@ -231,6 +232,11 @@ impl Grants {
     /// What learned grants stand for, anew, by this generation's catalogue.
     pub fn rebase(&self) {
         self.learned.rebase(&self.scene);
+    }
+
+    /// Takes what another instance has told; true if it is news.
+    pub fn hear(&self, what: &What) -> bool {
+        self.learned.hear(what, &self.scene)
     }
 
     /// Brings what is on disk into memory.

@@ -46,6 +46,8 @@
 //! |---|---|---|
 //! | `state.dir` | `var` | journal, lock, key behind token ids; one process each |
 //! | `state.token_id_key` | made at first start | give it where several instances should name tokens alike |
+//! | `state.redis` | none | `redis://` or `rediss://` with host, user, password and database, as a secret: instances of one app tell each other what they learn; takes `token_id_key` |
+//! | `state.redis_ca` | compiled-in roots | one more CA to trust for `rediss://` |
 //! | `audit.guarantee` | `strict` | a decision survives the loss of power; `durable` the death of the process; `best_effort` never waits and declares what it lost, for gates that watch |
 //! | `audit.deadline_ms` | 2000 | long enough for a slow disk, short enough that a hung one is noticed |
 //! | `audit.on_audit_failure` | `forward` | watching does no harm; `block` where the log of `report` is evidence |
@@ -106,7 +108,7 @@
 //!
 //! Modules use lower tiers and earlier ones of their own, never upward; a test reads the source and keeps it so:
 //! [`model`], [`clock`] · [`policy`], [`catalogue`] · [`vendor`] · [`telemetry`], [`tls`], [`store`], [`upstream`],
-//! [`audit`], [`oauth`] · [`grants`] · [`snapshot`], [`proxy`] · [`admin`] · [`config`], [`app`], [`cli`], [`emulator`].
+//! [`audit`], [`oauth`], [`shared`] · [`grants`] · [`snapshot`], [`proxy`] · [`admin`] · [`config`], [`app`], [`cli`], [`emulator`].
 
 pub mod admin;
 pub mod app;
@@ -121,6 +123,7 @@ pub mod model;
 pub mod oauth;
 pub mod policy;
 pub mod proxy;
+pub mod shared;
 pub mod snapshot;
 pub mod store;
 pub mod telemetry;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::rand;
 use zeroize::Zeroizing;
 
-pub use database::{Database, REMEMBERED, StoreError};
+pub use database::{Database, REMEMBERED, StoreError, Told, ToldRow};
 pub use rows::{GrantRow, RefreshRow, ScopeUse};
 
 use crate::clock::Timestamp;

@@ -3,6 +3,7 @@
 mod calls;
 mod families;
 mod gate;
+mod shared;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +18,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+pub use shared::SharedMetrics;
+
 pub use calls::{CallCounts, CallKey, GateNames, OperationKey};
 use families::GateFamilies;
 
@@ -29,6 +32,8 @@ pub struct Metrics {
     calls: calls::Collector,
     /// The journal's own.
     pub journal: Arc<JournalMetrics>,
+    /// Those of the link between instances.
+    pub shared: Arc<SharedMetrics>,
     gates: Vec<Arc<GateMetrics>>,
     rejected: Family<RejectedLabels, Counter>,
     generation: Gauge,
@@ -70,6 +75,8 @@ impl Metrics {
         let mut registry = Registry::with_prefix("grantgate");
         let journal = Arc::new(JournalMetrics::new());
         journal.register(registry.sub_registry_with_prefix("journal"));
+        let shared = Arc::new(SharedMetrics::default());
+        shared.register(registry.sub_registry_with_prefix("shared"));
         let rejected = family(
             &mut registry,
             "rejected",
@@ -103,6 +110,7 @@ impl Metrics {
             registry,
             calls,
             journal,
+            shared: Arc::clone(&shared),
             gates: measured,
             rejected,
             shed,

@@ -69,7 +69,10 @@ pub enum ConnectError {
 
 impl Settings {
     /// Opens a connection; says to which address.
-    async fn connect(self: &Arc<Self>) -> Result<(tls::Stream, SocketAddr), ConnectError> {
+    ///
+    /// # Errors
+    /// If none can be made in time.
+    pub async fn connect(self: &Arc<Self>) -> Result<(tls::Stream, SocketAddr), ConnectError> {
         timeout(self.connect_timeout, self.connect_unbounded())
             .await
             .unwrap_or(Err(ConnectError::Timeout))

@@ -9,7 +9,15 @@ const TIERS: [&[&str]; 8] = [
     &["model", "clock"],
     &["policy", "catalogue"],
     &["vendor"],
-    &["telemetry", "tls", "store", "upstream", "audit", "oauth"],
+    &[
+        "telemetry",
+        "tls",
+        "store",
+        "upstream",
+        "audit",
+        "oauth",
+        "shared",
+    ],
     &["grants"],
     &["snapshot", "proxy"],
     &["admin"],
@@ -46,12 +54,13 @@ const FORBIDDEN: [(usize, &[&str]); 3] = [
 ];
 
 /// Crates that one module alone may name.
-const FENCED: [(&str, &str); 5] = [
+const FENCED: [(&str, &str); 6] = [
     ("dashmap", "grants"),
     ("rustls", "tls"),
     ("rcgen", "cli"),
     ("oauth2", "oauth"),
     ("rusqlite", "store"),
+    ("redis", "shared"),
 ];
 
 /// The longest a file may be, its tests aside.

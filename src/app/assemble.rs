@@ -12,6 +12,7 @@ use crate::config::{Config, GateConfig};
 use crate::grants::{AskerHandle, Declared, Drifts, Grants, Learned, Scene, Way};
 use crate::model::TokenIdKey;
 use crate::proxy::Budget;
+use crate::shared::Teller;
 use crate::snapshot::{Destination, Gate, GateParts, Snapshot};
 use crate::store::Database;
 use crate::telemetry::{GateNames, Metrics};
@@ -52,6 +53,7 @@ impl Memory {
         asker: AskerHandle,
         recorder: Recorder,
         metrics: &Metrics,
+        teller: Option<&Teller>,
     ) -> Self {
         let measured = |position| metrics.gate(position).unwrap_or_default();
         let gates = config.gates.iter().enumerate();
@@ -60,12 +62,8 @@ impl Memory {
                 .map(|(position, gate)| {
                     let database = Some(Arc::clone(database));
                     let metrics = measured(position);
-                    Arc::new(Learned::new(
-                        &gate.name,
-                        database,
-                        config.most_grants,
-                        metrics,
-                    ))
+                    let learned = Learned::new(&gate.name, database, config.most_grants, metrics);
+                    Arc::new(learned.telling(teller.cloned()))
                 })
                 .collect(),
             drifts: config.gates.iter().map(|_| Arc::default()).collect(),

@@ -50,6 +50,7 @@ struct Fixed {
     /// A name of the key, if one is given: the key itself is not kept.
     token_id_key: Option<String>,
     journal: audit::Settings,
+    shared: Option<String>,
     admin: (SocketAddr, bool),
     gates: Vec<(String, Vendor, SocketAddr)>,
 }
@@ -70,6 +71,10 @@ impl Fixed {
                 on_failure: OnAuditFailure::default(),
                 ..config.audit.clone()
             },
+            shared: config
+                .shared
+                .as_ref()
+                .map(|shared| shared.server.authority.clone()),
             admin: (config.admin.listen, config.admin.tls.is_some()),
             gates: config
                 .gates
@@ -91,6 +96,7 @@ impl Fixed {
                 self.journal != other.journal,
                 "the journal's place or deadline",
             ),
+            (self.shared != other.shared, "`state.redis`"),
             (self.admin != other.admin, "the admin listener"),
             (
                 self.gates != other.gates,

@@ -131,6 +131,23 @@ pub(super) fn endpoint(
     place.reached(section, gate.string("upstream_ca").as_ref(), None, limits)
 }
 
+/// Reads the place of another server, by a URL that has a scheme and a host only.
+pub(super) fn server(
+    section: &Section<'_, '_>,
+    name: &str,
+    url: &Placed<String>,
+    ca: Option<&Placed<&str>>,
+    limits: &LimitsSection,
+) -> Option<upstream::Settings> {
+    let url = Placed {
+        value: url.value.as_str(),
+        span: url.span.clone(),
+    };
+    // It carries no tokens; a password in the clear is for whoever trusts the network.
+    let (place, _) = place(section, name, &url, true)?;
+    Some(place.reached(section, ca, None, limits)?.settings)
+}
+
 /// The place of a vendor's own host, by https.
 fn known(host: &str) -> Place {
     Place {

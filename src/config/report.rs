@@ -91,22 +91,35 @@ impl Finding {
     }
 }
 
-/// A line as it may be shown: the value of a setting that holds a secret is replaced, letter by letter.
+/// Settings that hold a secret, where it is not said where the secret is.
+const SECRETS: [&str; 6] = [
+    "token",
+    "secret",
+    "password",
+    "token_id_key",
+    "client_secret",
+    "redis",
+];
+
+/// A line as it may be shown: what follows the name of a setting that holds a secret is replaced, letter by letter.
 fn mask(line: &str) -> String {
-    let name = line.trim_start();
-    let holds_secret = ["token", "secret", "password", "token_id_key"]
-        .iter()
-        .any(|key| name.starts_with(key));
-    match line.split_once('=') {
-        Some((key, value)) if holds_secret && !value.trim_start().starts_with('{') => {
-            let masked: String = value
-                .chars()
-                .map(|c| if c == ' ' || c == '"' { c } else { '*' })
-                .collect();
-            format!("{key}={masked}")
-        }
-        _ => line.to_owned(),
-    }
+    let begin = SECRETS.iter().flat_map(|key| {
+        line.match_indices(key).filter_map(|(at, _)| {
+            let (before, rest) = (line.get(..at)?, line.get(at + key.len()..)?);
+            let whole = !before.ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '-'));
+            let rest = rest.strip_prefix(['"', '\'']).unwrap_or(rest);
+            let value = rest.trim_start().strip_prefix('=')?;
+            let place = value.trim_start().starts_with('{');
+            (whole && !place).then_some(line.len() - value.len())
+        })
+    });
+    let Some((shown, hidden)) = begin.min().and_then(|at| line.split_at_checked(at)) else {
+        return line.to_owned();
+    };
+    let masked = hidden
+        .chars()
+        .map(|c| if c == ' ' || c == '"' { c } else { '*' });
+    shown.chars().chain(masked).collect()
 }
 
 impl fmt::Display for Notice {
@@ -142,5 +155,31 @@ impl fmt::Display for Listing<'_> {
         self.0
             .iter()
             .try_for_each(|notice| write!(f, "\n\n{notice}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_never_shown() {
+        for (line, shown) in [
+            (r#"token = "abc""#, r#"token = "***""#),
+            (r#"token = { env = "NAME" }"#, r#"token = { env = "NAME" }"#),
+            (r#"unknown_token = "ask""#, r#"unknown_token = "ask""#),
+            (r#""token"="abc""#, r#""token"="***""#),
+            (
+                r#"redis = "redis://:pw@h/0""#,
+                r#"redis = "***************""#,
+            ),
+            (r#"redis_ca = "ca.pem""#, r#"redis_ca = "ca.pem""#),
+            (
+                r#"introspection = { client_id = "a", client_secret = "b" }"#,
+                r#"introspection = { client_id = "a", client_secret = "*" *"#,
+            ),
+        ] {
+            assert_eq!(mask(line), shown);
+        }
     }
 }

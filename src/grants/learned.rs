@@ -9,6 +9,7 @@ use super::scene::Scene;
 use super::table::{Lent, Table};
 use crate::clock::SteadyClock;
 use crate::model::{Grant, GrantSource, Holding, LastUse, ScopeSet, Standing, Subject, TokenId};
+use crate::shared::{Teller, What};
 use crate::store::{Database, GrantRow, REMEMBERED, RefreshRow, ScopeUse, StoreError};
 use crate::telemetry::GateMetrics;
 
@@ -36,6 +37,8 @@ pub struct Learned {
     /// Ends that are not on disk yet.
     owed: Mutex<Vec<(TokenId, Standing)>>,
     metrics: Arc<GateMetrics>,
+    /// Tells other instances.
+    teller: Option<Teller>,
 }
 
 impl Learned {
@@ -56,6 +59,49 @@ impl Learned {
             left_out: AtomicBool::new(false),
             owed: Mutex::default(),
             metrics,
+            teller: None,
+        }
+    }
+
+    /// Tells other instances from now on.
+    #[must_use]
+    pub fn telling(self, teller: Option<Teller>) -> Self {
+        Self { teller, ..self }
+    }
+
+    fn tell(&self, what: What) {
+        if let Some(teller) = &self.teller {
+            teller.tell(&self.gate, what);
+        }
+    }
+
+    /// The gate's name.
+    pub fn gate(&self) -> &str {
+        &self.gate
+    }
+
+    /// Takes what another instance has told: true if it is news. It is for the caller to keep on disk.
+    pub fn hear(&self, what: &What, scene: &Scene) -> bool {
+        match what {
+            What::Grant(row) => {
+                let grant = self.grant_of(row, |scopes| scene.hold(scopes));
+                let older = self
+                    .table
+                    .get(row.token)
+                    .is_some_and(|known| known.obtained > row.obtained);
+                let news = !older && self.table.insert_unless_revoked(row.token, grant);
+                self.make_room();
+                news
+            }
+            What::End(token, standing) => {
+                self.end_here(&[*token], *standing);
+                true
+            }
+            What::Forget(token) => {
+                self.table.remove(*token);
+                true
+            }
+            What::Refresh(_) => true,
         }
     }
 
@@ -172,6 +218,15 @@ impl Learned {
     ) {
         // What is less from now on is so at once.
         self.end_here(&replaced, Standing::Revoked);
+        for token in &replaced {
+            self.tell(What::End(*token, Standing::Revoked));
+        }
+        if let Some((row, _)) = &grant {
+            self.tell(What::Grant(row.clone()));
+        }
+        if let Some(row) = &refresh {
+            self.tell(What::Refresh(row.clone()));
+        }
         if let Some(database) = &self.database {
             let row = grant.as_ref().map(|(row, _)| row.clone());
             let kept = database.keep(&self.gate, row, refresh, replaced.clone(), self.now());
@@ -197,6 +252,7 @@ impl Learned {
         }
         self.make_room();
         self.metrics.grants.set(count(self.len()));
+        self.tell(What::Grant(row.clone()));
         if let Some(database) = &self.database {
             let kept = database.keep(&self.gate, Some(row), None, Vec::new(), self.now());
             if let Err(error) = kept.await {
@@ -235,6 +291,9 @@ impl Learned {
     /// Ends tokens: in memory at once, then on disk.
     pub(super) async fn end(&self, tokens: Vec<TokenId>, standing: Standing) {
         self.end_here(&tokens, standing);
+        for token in &tokens {
+            self.tell(What::End(*token, standing));
+        }
         if let Some(database) = &self.database {
             let ended = database.end(&self.gate, tokens.clone(), standing, self.now());
             if let Err(error) = ended.await {
@@ -250,6 +309,7 @@ impl Learned {
     /// If the disk still has it.
     pub async fn forget(&self, token: TokenId) -> Result<bool, StoreError> {
         let known = self.table.remove(token);
+        self.tell(What::Forget(token));
         let stored = match &self.database {
             Some(database) => database.remove(&self.gate, token).await?,
             None => false,

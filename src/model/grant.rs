@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 use super::Holding;
 
 /// What one token may do. Grants with the same scopes share one set: there may be a million of them.
@@ -48,7 +50,8 @@ impl Grant {
 }
 
 /// Whether a token still holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Standing {
     /// Until it expires.
     Valid,

@@ -61,6 +61,22 @@ pub enum StoreError {
     },
 }
 
+/// What somebody else has told of a gate's token.
+pub type Told = (String, ToldRow);
+
+/// What was told.
+#[derive(Debug)]
+pub enum ToldRow {
+    /// A grant was learned.
+    Grant(GrantRow),
+    /// A refresh token was.
+    Refresh(RefreshRow),
+    /// A token does not hold any more.
+    End(TokenId, Standing),
+    /// It is forgotten.
+    Forget(TokenId),
+}
+
 /// What the thread works on.
 struct Keeper {
     path: PathBuf,
@@ -240,6 +256,46 @@ impl Database {
             step.commit()
         })
         .await
+    }
+
+    /// Keeps what others have told of a gate's tokens, in one step, and the place up to which they were heard.
+    ///
+    /// # Errors
+    /// If it is not on the disk.
+    pub async fn keep_told(
+        &self,
+        told: Vec<Told>,
+        now: u32,
+        mark: (String, String),
+    ) -> Result<(), StoreError> {
+        self.run(move |db| {
+            let until = now.saturating_add(REMEMBERED);
+            let step = db.unchecked_transaction()?;
+            for (gate, what) in &told {
+                match what {
+                    ToldRow::Grant(row) => rows::keep_grant(&step, gate, row)?,
+                    ToldRow::Refresh(row) => rows::keep_refresh(&step, gate, row)?,
+                    ToldRow::End(token, standing) => {
+                        rows::end(&step, gate, &[*token], *standing, now, until)?;
+                    }
+                    ToldRow::Forget(token) => {
+                        rows::remove(&step, gate, *token)?;
+                    }
+                }
+            }
+            rows::mark(&step, &mark.0, &mark.1)?;
+            step.commit()
+        })
+        .await
+    }
+
+    /// The place that was kept under a name.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn marked(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let name = name.to_owned();
+        self.run(move |db| rows::marked(db, &name)).await
     }
 
     /// Removes what ended before `ended` and refresh tokens seen before `refreshed`, in seconds since 1970.

@@ -1,6 +1,7 @@
 //! What is kept of grants: token ids and facts, nothing that could be used as a token.
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use serde::{Deserialize, Serialize};
 
 use crate::model::{Grant, Standing, TokenId};
 
@@ -20,13 +21,14 @@ CREATE TABLE refreshes (
     gate TEXT NOT NULL, refresh BLOB NOT NULL, access BLOB NOT NULL, session BLOB, scopes TEXT, obtained INTEGER NOT NULL,
     PRIMARY KEY (gate, refresh)) WITHOUT ROWID;
 CREATE INDEX refreshes_by_access ON refreshes (gate, access);
+CREATE TABLE marks (name TEXT PRIMARY KEY, place TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE uses (
     gate TEXT NOT NULL, scope TEXT NOT NULL, uses INTEGER NOT NULL, last INTEGER NOT NULL,
     PRIMARY KEY (gate, scope)) WITHOUT ROWID;
 ";
 
 /// A learned grant.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantRow {
     /// The access token, by its id.
     pub token: TokenId,
@@ -70,7 +72,7 @@ impl GrantRow {
 }
 
 /// A refresh token: what it stands for (RFC 6749 section 6).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefreshRow {
     /// The refresh token, by its id.
     pub refresh: TokenId,
@@ -267,6 +269,20 @@ pub(super) fn uses(db: &Connection, gate: &str) -> rusqlite::Result<Vec<ScopeUse
             })
         })?
         .collect()
+}
+
+/// Keeps a place to go on from.
+pub(super) fn mark(db: &Connection, name: &str, place: &str) -> rusqlite::Result<()> {
+    db.prepare_cached("INSERT OR REPLACE INTO marks VALUES (?1, ?2)")?
+        .execute(params![name, place])?;
+    Ok(())
+}
+
+pub(super) fn marked(db: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
+    db.query_row("SELECT place FROM marks WHERE name = ?1", [name], |row| {
+        row.get(0)
+    })
+    .optional()
 }
 
 /// Removes what ended before `ended`, and refresh tokens that were seen before `refreshed`.
