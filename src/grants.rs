@@ -7,6 +7,7 @@
 
 mod asker;
 mod bounds;
+mod keeping;
 mod learned;
 mod lesson;
 mod question;

@@ -3,6 +3,7 @@
 
 mod database;
 mod rows;
+mod steps;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -12,8 +13,9 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::rand;
 use zeroize::Zeroizing;
 
-pub use database::{Database, REMEMBERED, StoreError, Told, ToldRow};
+pub use database::{Database, StoreError};
 pub use rows::{GrantRow, RefreshRow, ScopeUse};
+pub use steps::{REMEMBERED, Told, ToldRow};
 
 use crate::clock::Timestamp;
 use crate::model::{TokenId, TokenIdKey};

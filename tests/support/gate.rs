@@ -254,8 +254,10 @@ pub fn journal_text(state_dir: &Path) -> String {
 }
 
 pub fn records(state_dir: &Path) -> Vec<Value> {
+    // While the gate writes, the last line may be there in part.
     journal_text(state_dir)
-        .lines()
+        .split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'))
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
 }
