@@ -156,7 +156,7 @@ where
     let (grace, admin_tls) = (config.grace, config.admin.tls.clone());
     let ready_text = Ready::of(&listeners)?;
     let key = Arc::new(key);
-    let learning = Learning::new(&config, &state, &fingerprint, &journal, &metrics)?;
+    let learning = Learning::new(&config, &state, &key, &journal, &metrics)?;
     let memory = learning.memory();
     let reloader = path.map(|path| {
         let (key, metrics) = (Arc::clone(&key), Arc::clone(&metrics));

@@ -236,7 +236,11 @@ impl Grants {
     }
 
     /// Takes what another instance has told; true if it is news.
-    pub fn hear(&self, what: &What) -> bool {
+    pub async fn hear(&self, what: &What) -> bool {
+        if let What::Grant(row) = what {
+            // The disk may know that it was revoked; that it cannot be read now is the same for what follows.
+            let _ = self.learned.recall(row.token, &self.scene).await;
+        }
         self.learned.hear(what, &self.scene)
     }
 

@@ -14,7 +14,7 @@ use redis::{AsyncConnectionConfig, IntoConnectionInfo as _, RedisConnectionInfo,
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::model::{Standing, TokenId};
+use crate::model::{Secret, Standing, TokenId, TokenIdKey};
 use crate::store::{GrantRow, RefreshRow};
 use crate::telemetry::SharedMetrics;
 use crate::upstream;
@@ -44,6 +44,8 @@ pub struct Settings {
     pub server: Arc<upstream::Settings>,
     /// Who the gate is there, and which database. Not shown: it may hold a password.
     pub login: Login,
+    /// A digest of all that was configured of it.
+    pub digest: String,
 }
 
 /// Who the gate is at the server.
@@ -88,6 +90,7 @@ pub struct Teller {
 pub struct Link {
     settings: Settings,
     stream: String,
+    key: Arc<TokenIdKey>,
     from: Arc<str>,
     changes: mpsc::Receiver<Change>,
     /// What could not be written yet.
@@ -117,7 +120,8 @@ impl Login {
         // TLS is the gate's own.
         let plain = url.replacen("rediss://", "redis://", 1);
         let info = plain.as_str().into_connection_info();
-        info.map(|info| Self(info.redis_settings().clone()))
+        let protocol = redis::ProtocolVersion::RESP2;
+        info.map(|info| Self(info.redis_settings().clone().set_protocol(protocol)))
             .map_err(|error| error.to_string())
     }
 }
@@ -143,12 +147,12 @@ impl Teller {
 }
 
 impl Link {
-    /// The task, to be run, and the way to tell it changes. `from` is this instance's own name, `key` that of the key behind
-    /// token ids.
+    /// The task, to be run, and the way to tell it changes. `from` is this instance's own name, `key` the one behind token
+    /// ids, by which entries are sealed.
     pub fn new(
         settings: Settings,
         from: &str,
-        key: &str,
+        key: Arc<TokenIdKey>,
         metrics: Arc<SharedMetrics>,
     ) -> (Self, Teller) {
         let (sender, changes) = mpsc::channel(QUEUE);
@@ -160,7 +164,8 @@ impl Link {
         };
         let link = Self {
             settings,
-            stream: format!("grantgate:{key}"),
+            stream: format!("grantgate:{}", key.fingerprint()),
+            key,
             from,
             changes,
             unsent: VecDeque::new(),
@@ -170,11 +175,12 @@ impl Link {
     }
 
     /// Keeps the stream: tells what changes here, and gives what others tell to `apply`, with the place up to which that
-    /// was read. `last` is where reading went to before.
-    pub async fn run<F>(mut self, mut last: String, apply: impl Fn(Vec<Change>, String) -> F)
+    /// was read, until it says that it is kept. `last` is where reading went to before; `None` to begin at the beginning.
+    pub async fn run<F>(mut self, last: Option<String>, apply: impl Fn(Vec<Change>, String) -> F)
     where
-        F: Future<Output = ()>,
+        F: Future<Output = bool>,
     {
+        let mut last = last.unwrap_or_else(|| "0".to_owned());
         loop {
             let failed = self.keep(&mut last, &apply).await;
             let cause = match (&failed, std::error::Error::source(&failed)) {
@@ -197,20 +203,51 @@ impl Link {
         apply: &impl Fn(Vec<Change>, String) -> F,
     ) -> LinkError
     where
-        F: Future<Output = ()>,
+        F: Future<Output = bool>,
     {
-        let (writer, reader) = match (self.connect().await, self.connect().await) {
+        let (writer, mut reader) = match (self.connect().await, self.connect().await) {
             (Ok(writer), Ok(reader)) => (writer, reader),
             (Err(error), _) | (_, Err(error)) => return error,
         };
+        match self.newest(&mut reader).await {
+            // Another server, or one that has lost its memory: all of it is news.
+            Ok(newest) if newest < id(last) => "0".clone_into(last),
+            Ok(_) => {}
+            Err(error) => return error,
+        }
         if self.metrics.up() {
             tracing::info!(stream = self.stream, "other instances are heard");
         }
-        let (stream, from) = (self.stream.clone(), Arc::clone(&self.from));
+        let ear = Ear {
+            stream: self.stream.clone(),
+            from: Arc::clone(&self.from),
+            key: Arc::clone(&self.key),
+        };
         tokio::select! {
             error = self.write(writer) => error,
-            error = read(reader, &stream, &from, last, apply) => error,
+            error = ear.read(reader, last, apply) => error,
         }
+    }
+
+    /// The id of the stream's newest entry; zeros where there is none.
+    async fn newest(
+        &self,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<(u64, u64), LinkError> {
+        let mut ask = redis::cmd("XREVRANGE");
+        ask.arg(&self.stream).arg(&["+", "-", "COUNT", "1"]);
+        let answer = tokio::time::timeout(PATIENCE, ask.query_async::<Value>(connection));
+        let answer = answer.await.map_err(|_| LinkError::Timeout)??;
+        let Value::Array(entries) = answer else {
+            return Err(LinkError::Unreadable);
+        };
+        let newest = entries.into_iter().next().and_then(entry);
+        Ok(newest.map_or((0, 0), |(newest, ..)| id(&newest)))
+    }
+
+    /// A name of the stream and where it is, for the place that was read to.
+    pub fn place(&self) -> String {
+        format!("{} at {}", self.stream, self.settings.server.authority)
     }
 
     async fn connect(&self) -> Result<MultiplexedConnection, LinkError> {
@@ -239,15 +276,21 @@ impl Link {
                 continue;
             };
             let text = serde_json::to_string(change).unwrap_or_default();
+            let seal = seal(&self.key, &text);
             let mut add = redis::cmd("XADD");
             add.arg(&self.stream)
                 .arg(&["MAXLEN", "~"])
                 .arg(KEPT)
-                .arg(&["*", "change", &text]);
+                .arg(&["*", "change", &text, "seal", &seal]);
             match tokio::time::timeout(PATIENCE, add.query_async::<Value>(&mut connection)).await {
                 Ok(Ok(_)) => {
                     self.unsent.pop_front();
                     self.metrics.told();
+                }
+                // It has no room, or may not write now: others are heard all the same.
+                Ok(Err(error)) if !error.is_io_error() => {
+                    tracing::warn!(%error, "others cannot be told now what is learned");
+                    tokio::time::sleep(PATIENCE).await;
                 }
                 Ok(Err(error)) => return error.into(),
                 Err(_) => return LinkError::Timeout,
@@ -256,70 +299,112 @@ impl Link {
     }
 }
 
-/// Reads what others tell until that fails.
-async fn read<F>(
-    mut connection: MultiplexedConnection,
-    stream: &str,
-    from: &str,
-    last: &mut String,
-    apply: &impl Fn(Vec<Change>, String) -> F,
-) -> LinkError
-where
-    F: Future<Output = ()>,
-{
-    loop {
-        let mut news = redis::cmd("XREAD");
-        news.arg("COUNT")
-            .arg(PAGE)
-            .arg("BLOCK")
-            .arg(BLOCK)
-            .arg("STREAMS")
-            .arg(stream)
-            .arg(last.as_str());
-        let answer = tokio::time::timeout(PATIENCE, news.query_async::<Value>(&mut connection));
-        let entries = match answer.await {
-            Ok(Ok(answer)) => entries(answer),
-            Ok(Err(error)) => return error.into(),
-            Err(_) => return LinkError::Timeout,
-        };
-        let Some(entries) = entries else {
-            return LinkError::Unreadable;
-        };
-        let Some((newest, _)) = entries.last() else {
-            continue;
-        };
-        last.clone_from(newest);
-        let changes: Vec<Change> = entries
-            .iter()
-            // What a later version tells is not for this one.
-            .filter_map(|(_, text)| serde_json::from_str(text).ok())
-            .filter(|change: &Change| change.from != from)
-            .collect();
-        apply(changes, last.clone()).await;
+/// What hears the others.
+struct Ear {
+    stream: String,
+    from: Arc<str>,
+    key: Arc<TokenIdKey>,
+}
+
+impl Ear {
+    /// Reads what others tell until that fails.
+    async fn read<F>(
+        &self,
+        mut connection: MultiplexedConnection,
+        last: &mut String,
+        apply: &impl Fn(Vec<Change>, String) -> F,
+    ) -> LinkError
+    where
+        F: Future<Output = bool>,
+    {
+        loop {
+            let mut news = redis::cmd("XREAD");
+            news.arg("COUNT")
+                .arg(PAGE)
+                .arg("BLOCK")
+                .arg(BLOCK)
+                .arg("STREAMS")
+                .arg(&self.stream)
+                .arg(last.as_str());
+            let answer = tokio::time::timeout(PATIENCE, news.query_async::<Value>(&mut connection));
+            let entries = match answer.await {
+                Ok(Ok(answer)) => entries(answer),
+                Ok(Err(error)) => return error.into(),
+                Err(_) => return LinkError::Timeout,
+            };
+            let Some(entries) = entries else {
+                return LinkError::Unreadable;
+            };
+            let Some((newest, ..)) = entries.last() else {
+                continue;
+            };
+            let changes: Vec<Change> = entries
+                .iter()
+                .filter(|(_, text, sealed)| seal(&self.key, text) == *sealed)
+                // What a later version tells is not for this one.
+                .filter_map(|(_, text, _)| serde_json::from_str(text).ok())
+                // One's own ends count when they are read again.
+                .filter(|change: &Change| {
+                    change.from != *self.from || matches!(change.what, What::End(..))
+                })
+                .collect();
+            while !apply(changes.clone(), newest.clone()).await {
+                tokio::time::sleep(PAUSE).await;
+            }
+            last.clone_from(newest);
+        }
     }
 }
 
-/// The entries of an answer to `XREAD`, each with its id; none where there is no news.
-fn entries(answer: Value) -> Option<Vec<(String, String)>> {
-    let list = |value| match value {
-        Value::Array(list) => Some(list),
-        _ => None,
-    };
-    let text = |value| match value {
-        Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
-        Value::SimpleString(text) => Some(text),
-        _ => None,
-    };
-    if answer == Value::Nil {
-        return Some(Vec::new());
-    }
-    let mut found = Vec::new();
-    for stream in list(answer)? {
-        for entry in list(list(stream)?.pop()?)? {
-            let mut entry = list(entry)?;
-            let mut fields = list(entry.pop()?)?;
-            found.push((text(entry.pop()?)?, text(fields.pop()?)?));
+/// What shows that an entry was written by somebody who has the key: Redis itself is not trusted.
+fn seal(key: &TokenIdKey, text: &str) -> String {
+    let sealed = format!("grantgate shared change\n{text}");
+    key.identify(&Secret::new(sealed.into_bytes())).to_string()
+}
+
+/// An entry's id, to be compared.
+fn id(text: &str) -> (u64, u64) {
+    let (time, count) = text.split_once('-').unwrap_or((text, "0"));
+    let number = |text: &str| text.parse().unwrap_or_default();
+    (number(time), number(count))
+}
+
+/// The entries of an answer to `XREAD`, each with its id, change and seal; none where there is no news.
+fn entries(answer: Value) -> Option<Vec<(String, String, String)>> {
+    match answer {
+        Value::Nil => Some(Vec::new()),
+        Value::Array(streams) => {
+            let mut found = Vec::new();
+            for stream in streams {
+                let Value::Array(mut stream) = stream else {
+                    return None;
+                };
+                let Value::Array(entries) = stream.pop()? else {
+                    return None;
+                };
+                found.extend(entries.into_iter().filter_map(entry));
+            }
+            Some(found)
         }
+        _ => None,
     }
-    Some(found)
+}
+
+/// An entry's id, change and seal; the latter are empty where they are not what is written here.
+fn entry(entry: Value) -> Option<(String, String, String)> {
+    let text = |value: &Value| match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
+        Value::SimpleString(text) => Some(text.clone()),
+        _ => None,
+    };
+    let Value::Array(parts) = entry else {
+        return None;
+    };
+    let id = text(parts.first()?)?;
+    let fields = match parts.get(1) {
+        Some(Value::Array(fields)) => fields.as_slice(),
+        _ => &[],
+    };
+    let field = |at: usize| fields.get(at).and_then(text).unwrap_or_default();
+    Some((id, field(1), field(3)))
 }

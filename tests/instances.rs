@@ -67,6 +67,21 @@ impl Drop for Redis {
     }
 }
 
+/// A command, and the answer as it comes on the wire.
+fn command(port: u16, parts: &[&str]) -> String {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let mut text = format!("*{}\r\n", parts.len());
+    for part in parts {
+        text += &format!("${}\r\n{part}\r\n", part.len());
+    }
+    text += "*1\r\n$4\r\nQUIT\r\n";
+    stream.write_all(text.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 fn portal() -> Portal {
     Portal::scripted(|request| {
         if request.target.starts_with("/restapi/oauth/token") {
@@ -173,6 +188,26 @@ fn without_redis_each_goes_on_with_what_it_knows_and_says_so() {
     let [one, two] = [(); 2].map(|()| instance(&platform, &url));
     login(&one, "x");
     until(&two, "A-x", "-", SECOND);
+    // Whoever can write to Redis, and has not the key, is not believed.
+    let stream = command(port, &["KEYS", "*"]);
+    let stream = stream.lines().nth(2).unwrap().trim();
+    let read = command(port, &["XRANGE", stream, "-", "+"]);
+    let entry = read
+        .lines()
+        .find(|line| line.contains("\"grant\""))
+        .unwrap();
+    assert!(!entry.contains("A-x"), "no token stands there");
+    let wide = entry.replace("ReadCallLog", "ReadMessages");
+    let seal = read
+        .lines()
+        .skip_while(|line| *line != entry)
+        .nth(4)
+        .unwrap();
+    assert_eq!(seal.len(), 32, "{read}");
+    command(port, &["XADD", stream, "*", "change", &wide, "seal", seal]);
+    login(&one, "z");
+    until(&two, "A-z", "-", SECOND);
+    assert_eq!(reason(&two, "A-x"), "-", "it holds what it held");
     drop(redis);
     let degraded = |gate: &Gate| {
         let answer = gate.admin("/readyz");

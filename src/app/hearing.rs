@@ -1,6 +1,7 @@
 //! What other instances tell of tokens: into memory, then onto the disk with the place up to which they were heard.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -9,8 +10,8 @@ use crate::snapshot::Snapshot;
 use crate::store::{Database, Told, ToldRow};
 use crate::telemetry::Metrics;
 
-/// The name of the place.
-const PLACE: &str = "shared";
+/// Before the database is asked again.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Hears the others until it is dropped, beginning where it was heard to before.
 pub(super) async fn hear(
@@ -19,17 +20,29 @@ pub(super) async fn hear(
     database: Arc<Database>,
     metrics: Arc<Metrics>,
 ) {
-    let last = database.marked(PLACE).await.ok().flatten();
+    let name = link.place();
+    let last = loop {
+        match database.marked(&name).await {
+            Ok(last) => break last,
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    };
     let apply = |changes: Vec<Change>, place: String| {
         let (snapshot, database) = (snapshots.load_full(), Arc::clone(&database));
         metrics.shared.heard(changes.len());
-        async move { take(&snapshot, &database, changes, place).await }
+        let mark = (name.clone(), place);
+        async move { take(&snapshot, &database, changes, mark).await }
     };
-    link.run(last.unwrap_or_else(|| "0".to_owned()), apply)
-        .await;
+    link.run(last, apply).await;
 }
 
-async fn take(snapshot: &Snapshot, database: &Database, changes: Vec<Change>, place: String) {
+/// Takes changes; false if they are not on disk.
+async fn take(
+    snapshot: &Snapshot,
+    database: &Database,
+    changes: Vec<Change>,
+    mark: (String, String),
+) -> bool {
     let (mut told, mut now): (Vec<Told>, u32) = (Vec::new(), 0);
     for Change {
         gate: name, what, ..
@@ -39,7 +52,7 @@ async fn take(snapshot: &Snapshot, database: &Database, changes: Vec<Change>, pl
             continue;
         };
         now = gate.grants.learned().now();
-        if !gate.grants.hear(&what) {
+        if !gate.grants.hear(&what).await {
             continue;
         }
         let row = match what {
@@ -50,12 +63,11 @@ async fn take(snapshot: &Snapshot, database: &Database, changes: Vec<Change>, pl
         };
         told.push((name, row));
     }
-    // Without news the place may stay: it is read again, and says nothing new.
-    if told.is_empty() {
-        return;
-    }
-    let mark = (PLACE.to_owned(), place);
-    if let Err(error) = database.keep_told(told, now, mark).await {
-        tracing::warn!(%error, "what other instances have told is known until the process ends only");
+    match database.keep_told(told, now, mark).await {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(%error, "what other instances have told is not on disk yet; it is tried again");
+            false
+        }
     }
 }

@@ -10,6 +10,7 @@ use super::upkeep::Upkeep;
 use crate::audit::Journal;
 use crate::config::Config;
 use crate::grants::Asker;
+use crate::model::TokenIdKey;
 use crate::shared::Link;
 use crate::snapshot::Snapshot;
 use crate::store::{Database, StateDir, StateError};
@@ -24,11 +25,11 @@ pub(super) struct Learning {
 }
 
 impl Learning {
-    /// `key` is a name of the key behind token ids.
+    /// `key` is the one behind token ids.
     pub(super) fn new(
         config: &Config,
         state: &StateDir,
-        key: &str,
+        key: &Arc<TokenIdKey>,
         journal: &Journal,
         metrics: &Metrics,
     ) -> Result<Self, StateError> {
@@ -36,7 +37,7 @@ impl Learning {
         let database = Arc::new(state.database()?);
         let link = config.shared.clone().map(|settings| {
             let metrics = Arc::clone(&metrics.shared);
-            Link::new(settings, state.stream(), key, metrics)
+            Link::new(settings, state.stream(), Arc::clone(key), metrics)
         });
         let (link, teller) = link.unzip();
         let recorder = journal.recorder();

@@ -71,10 +71,7 @@ impl Fixed {
                 on_failure: OnAuditFailure::default(),
                 ..config.audit.clone()
             },
-            shared: config
-                .shared
-                .as_ref()
-                .map(|shared| shared.server.authority.clone()),
+            shared: config.shared.as_ref().map(|shared| shared.digest.clone()),
             admin: (config.admin.listen, config.admin.tls.is_some()),
             gates: config
                 .gates

@@ -42,6 +42,7 @@ impl Upkeep {
         let snapshot = snapshots.load_full();
         for gate in &snapshot.gates {
             gate.grants.load().await;
+            gate.grants.learned().tell_ends();
         }
         drop(snapshot);
         loop {

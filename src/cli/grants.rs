@@ -254,8 +254,8 @@ fn print(report: &GateReport) {
             grant
                 .expires
                 .map_or_else(|| "-".to_owned(), |end| span(end.saturating_sub(now))),
-            grant.user.as_deref().unwrap_or("-"),
-            grant.scopes.join(" "),
+            plain(grant.user.as_deref().unwrap_or("-")),
+            plain(&grant.scopes.join(" ")),
         ));
     }
     if report.more > 0 {
@@ -283,9 +283,12 @@ fn print_one(grant: &GrantReport) {
         or(grant.expires.map(time), "nobody said")
     ));
     say(&format!("used     {}", or(grant.used.map(time), "never")));
-    say(&format!("user     {}", or(grant.user.clone(), "-")));
-    say(&format!("tenant   {}", or(grant.tenant.clone(), "-")));
-    say(&format!("scopes   {}", grant.scopes.join(" ")));
+    say(&format!("user     {}", plain(&or(grant.user.clone(), "-"))));
+    say(&format!(
+        "tenant   {}",
+        plain(&or(grant.tenant.clone(), "-"))
+    ));
+    say(&format!("scopes   {}", plain(&grant.scopes.join(" "))));
 }
 
 /// A span of time in its largest unit.
@@ -296,4 +299,11 @@ fn span(secs: u32) -> String {
         7200..172_800 => format!("{} h", secs / 3600),
         _ => format!("{} d", secs / 86_400),
     }
+}
+
+/// Text of a vendor as a terminal may show it.
+fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
 }

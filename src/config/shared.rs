@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::LimitsSection;
 use super::document::{Placed, Section};
 use super::place;
+use crate::model::{Secret, TokenIdKey};
 use crate::shared::{Login, Settings};
 
 /// The port where the URL names none.
@@ -65,5 +66,8 @@ pub(super) fn shared(
             limits,
         )?),
         login: login.ok()?,
+        digest: TokenIdKey::new(url.value.as_bytes())
+            .identify(&Secret::new(ca.map_or("", |ca| ca.value).as_bytes()))
+            .to_string(),
     })
 }

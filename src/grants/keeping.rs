@@ -21,6 +21,15 @@ impl Learned {
         }
     }
 
+    /// Tells the others which tokens have ended: whoever told it before may have been cut short.
+    pub fn tell_ends(&self) {
+        self.table.each(|token, grant| {
+            if grant.standing == Standing::Revoked {
+                self.tell(What::End(token, grant.standing));
+            }
+        });
+    }
+
     /// Takes what another instance has told: true if it is news. It is for the caller to keep on disk.
     pub fn hear(&self, what: &What, scene: &Scene) -> bool {
         match what {
@@ -146,6 +155,10 @@ impl Learned {
     /// If the disk still has it.
     pub async fn forget(&self, token: TokenId) -> Result<bool, StoreError> {
         let known = self.table.remove(token);
+        self.owed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|(owed, _)| *owed != token);
         self.tell(What::Forget(token));
         let stored = match &self.database {
             Some(database) => database.remove(&self.gate, token).await?,
@@ -175,8 +188,13 @@ impl Learned {
         for standing in [Standing::Expired, Standing::Revoked] {
             let tokens = owed.iter().filter(|(_, owed)| *owed == standing);
             let tokens: Vec<TokenId> = tokens.map(|(token, _)| *token).collect();
-            if !tokens.is_empty() {
-                self.end(tokens, standing).await;
+            if !tokens.is_empty()
+                && database
+                    .end(&self.gate, tokens.clone(), standing, now)
+                    .await
+                    .is_err()
+            {
+                self.owe(&tokens, standing);
             }
         }
         if !used.is_empty() || !scopes.is_empty() {

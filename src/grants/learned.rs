@@ -130,14 +130,10 @@ impl Learned {
         };
         let mut after = None;
         loop {
-            let page = match database.page(&self.gate, after, PAGE).await {
-                Ok(page) => page,
-                Err(StoreError::Busy) => {
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                    continue;
-                }
-                // It was put aside, or will be asked again token by token.
-                Err(_) => return,
+            let Ok(page) = database.page(&self.gate, after, PAGE).await else {
+                // Until then the disk is asked token by token.
+                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+                continue;
             };
             let Some(last) = page.last() else {
                 break;

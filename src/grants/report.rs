@@ -1,6 +1,7 @@
 //! What is known of tokens, for people and machines: by token id, never by token.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -142,17 +143,19 @@ impl Grants {
         let learned = self.learned();
         let now = learned.now();
         let wall = Timestamp::now().as_secs();
-        let grants = self
+        let mut grants: Vec<GrantReport> = self
             .declared()
             .map(|(token, grant)| GrantReport::declared(gate, token, grant, wall))
-            .chain(
-                learned
-                    .rows()
-                    .into_iter()
-                    .map(|row| GrantReport::of(gate, row, now)),
-            )
             .collect();
-        Ok(GateReport::new(gate, grants, learned.uses().await?, most))
+        let uses = learned.uses().await?;
+        let (learned, name) = (Arc::clone(learned), gate.to_owned());
+        // There may be a million: the thread that answers has more to do.
+        let report = tokio::task::spawn_blocking(move || {
+            let rows = learned.rows().into_iter();
+            grants.extend(rows.map(|row| GrantReport::of(&name, row, now)));
+            GateReport::new(&name, grants, uses, most)
+        });
+        report.await.map_err(|_| StoreError::Busy)
     }
 
     /// What is known of one token: declared, in memory, or on disk.

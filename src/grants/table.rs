@@ -63,7 +63,10 @@ impl Table {
     /// Ends a token, which is remembered until `until`; `none` is what is kept where nothing is known of it.
     pub(super) fn end(&self, token: TokenId, standing: Standing, until: u32, none: Grant) {
         let mut grant = self.grants.entry(token).or_insert(none);
-        grant.standing = standing;
+        // What is revoked has not only expired.
+        if grant.standing != Standing::Revoked {
+            grant.standing = standing;
+        }
         grant.expires = grant.expires.min(until);
     }
 

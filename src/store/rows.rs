@@ -100,7 +100,7 @@ pub struct ScopeUse {
 pub(super) fn keep_grant(db: &Connection, gate: &str, row: &GrantRow) -> rusqlite::Result<()> {
     db.prepare_cached(
         "INSERT INTO grants VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0)
-         ON CONFLICT DO UPDATE SET scopes = ?3, user = ?4, tenant = ?5, session = ?6, source = ?7, obtained = ?8,
+         ON CONFLICT DO UPDATE SET scopes = ?3, user = ?4, tenant = ?5, session = coalesce(?6, session), source = ?7, obtained = ?8,
          expires = ?9, standing = ?11, ended = 0",
     )?
     .execute(params![
@@ -117,6 +117,36 @@ pub(super) fn keep_grant(db: &Connection, gate: &str, row: &GrantRow) -> rusqlit
         row.standing.as_str(),
     ])?;
     Ok(())
+}
+
+/// Keeps what somebody else has told, unless the disk knows better: what is revoked stays so, what is newer too.
+pub(super) fn keep_told_grant(db: &Connection, gate: &str, row: &GrantRow) -> rusqlite::Result<()> {
+    let better: bool = db
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM grants WHERE gate = ?1 AND token = ?2
+             AND (standing = 'revoked' OR obtained > ?3))",
+        )?
+        .query_row(params![gate, row.token.as_bytes(), row.obtained], |row| {
+            row.get(0)
+        })?;
+    if better {
+        return Ok(());
+    }
+    keep_grant(db, gate, row)
+}
+
+/// As [`keep_refresh`], unless the disk has a newer one.
+pub(super) fn keep_told_refresh(
+    db: &Connection,
+    gate: &str,
+    row: &RefreshRow,
+) -> rusqlite::Result<()> {
+    let newer =
+        find_refresh(db, gate, row.refresh)?.is_some_and(|known| known.obtained > row.obtained);
+    if newer {
+        return Ok(());
+    }
+    keep_refresh(db, gate, row)
 }
 
 pub(super) fn keep_refresh(db: &Connection, gate: &str, row: &RefreshRow) -> rusqlite::Result<()> {
@@ -201,7 +231,8 @@ pub(super) fn end(
     // Also of what nothing was known: the end is known then.
     let mut update = db.prepare_cached(
         "INSERT INTO grants VALUES (?1, ?2, '', NULL, NULL, NULL, 'capture', ?4, ?5, 0, ?3, ?4)
-         ON CONFLICT DO UPDATE SET standing = ?3, ended = ?4, expires = min(expires, ?5)",
+         ON CONFLICT DO UPDATE SET standing = iif(standing = 'revoked', standing, ?3), ended = ?4,
+         expires = min(expires, ?5)",
     )?;
     for token in tokens {
         let token = token.as_bytes();

@@ -172,8 +172,8 @@ impl Database {
             let step = db.unchecked_transaction()?;
             for (gate, what) in &told {
                 match what {
-                    ToldRow::Grant(row) => rows::keep_grant(&step, gate, row)?,
-                    ToldRow::Refresh(row) => rows::keep_refresh(&step, gate, row)?,
+                    ToldRow::Grant(row) => rows::keep_told_grant(&step, gate, row)?,
+                    ToldRow::Refresh(row) => rows::keep_told_refresh(&step, gate, row)?,
                     ToldRow::End(token, standing) => {
                         rows::end(&step, gate, &[*token], *standing, now, until)?;
                     }
