@@ -4,17 +4,20 @@
 //! nothing that the stream still holds. No call waits for it: without Redis every gate goes on with what it knows. The
 //! stream's name has a name of the key behind token ids: instances with another key do not see it.
 
+mod hearing;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hearing::{Ear, entry, id, seal};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, IntoConnectionInfo as _, RedisConnectionInfo, Value};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::model::{Secret, Standing, TokenId, TokenIdKey};
+use crate::model::{Standing, TokenId, TokenIdKey};
 use crate::store::{GrantRow, RefreshRow};
 use crate::telemetry::SharedMetrics;
 use crate::upstream;
@@ -24,12 +27,6 @@ const QUEUE: usize = 65_536;
 
 /// How many entries the stream keeps, about.
 const KEPT: usize = 200_000;
-
-/// How many entries are read at once.
-const PAGE: usize = 500;
-
-/// How long a read waits for news, in milliseconds.
-const BLOCK: usize = 1000;
 
 /// The longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -297,114 +294,4 @@ impl Link {
             }
         }
     }
-}
-
-/// What hears the others.
-struct Ear {
-    stream: String,
-    from: Arc<str>,
-    key: Arc<TokenIdKey>,
-}
-
-impl Ear {
-    /// Reads what others tell until that fails.
-    async fn read<F>(
-        &self,
-        mut connection: MultiplexedConnection,
-        last: &mut String,
-        apply: &impl Fn(Vec<Change>, String) -> F,
-    ) -> LinkError
-    where
-        F: Future<Output = bool>,
-    {
-        loop {
-            let mut news = redis::cmd("XREAD");
-            news.arg("COUNT")
-                .arg(PAGE)
-                .arg("BLOCK")
-                .arg(BLOCK)
-                .arg("STREAMS")
-                .arg(&self.stream)
-                .arg(last.as_str());
-            let answer = tokio::time::timeout(PATIENCE, news.query_async::<Value>(&mut connection));
-            let entries = match answer.await {
-                Ok(Ok(answer)) => entries(answer),
-                Ok(Err(error)) => return error.into(),
-                Err(_) => return LinkError::Timeout,
-            };
-            let Some(entries) = entries else {
-                return LinkError::Unreadable;
-            };
-            let Some((newest, ..)) = entries.last() else {
-                continue;
-            };
-            let changes: Vec<Change> = entries
-                .iter()
-                .filter(|(_, text, sealed)| seal(&self.key, text) == *sealed)
-                // What a later version tells is not for this one.
-                .filter_map(|(_, text, _)| serde_json::from_str(text).ok())
-                // One's own ends count when they are read again.
-                .filter(|change: &Change| {
-                    change.from != *self.from || matches!(change.what, What::End(..))
-                })
-                .collect();
-            while !apply(changes.clone(), newest.clone()).await {
-                tokio::time::sleep(PAUSE).await;
-            }
-            last.clone_from(newest);
-        }
-    }
-}
-
-/// What shows that an entry was written by somebody who has the key: Redis itself is not trusted.
-fn seal(key: &TokenIdKey, text: &str) -> String {
-    let sealed = format!("grantgate shared change\n{text}");
-    key.identify(&Secret::new(sealed.into_bytes())).to_string()
-}
-
-/// An entry's id, to be compared.
-fn id(text: &str) -> (u64, u64) {
-    let (time, count) = text.split_once('-').unwrap_or((text, "0"));
-    let number = |text: &str| text.parse().unwrap_or_default();
-    (number(time), number(count))
-}
-
-/// The entries of an answer to `XREAD`, each with its id, change and seal; none where there is no news.
-fn entries(answer: Value) -> Option<Vec<(String, String, String)>> {
-    match answer {
-        Value::Nil => Some(Vec::new()),
-        Value::Array(streams) => {
-            let mut found = Vec::new();
-            for stream in streams {
-                let Value::Array(mut stream) = stream else {
-                    return None;
-                };
-                let Value::Array(entries) = stream.pop()? else {
-                    return None;
-                };
-                found.extend(entries.into_iter().filter_map(entry));
-            }
-            Some(found)
-        }
-        _ => None,
-    }
-}
-
-/// An entry's id, change and seal; the latter are empty where they are not what is written here.
-fn entry(entry: Value) -> Option<(String, String, String)> {
-    let text = |value: &Value| match value {
-        Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
-        Value::SimpleString(text) => Some(text.clone()),
-        _ => None,
-    };
-    let Value::Array(parts) = entry else {
-        return None;
-    };
-    let id = text(parts.first()?)?;
-    let fields = match parts.get(1) {
-        Some(Value::Array(fields)) => fields.as_slice(),
-        _ => &[],
-    };
-    let field = |at: usize| fields.get(at).and_then(text).unwrap_or_default();
-    Some((id, field(1), field(3)))
 }
