@@ -1012,3 +1012,39 @@ fn what_is_assumed_does_not_hide_what_is_on_disk() {
     let gate = gate.restart(&setup);
     assert_eq!(told(&gate, TASKS, "T0"), refused(403, "scope_missing"));
 }
+
+#[test]
+fn a_grant_that_becomes_wider_or_narrower_is_told_with_both_sets() {
+    let portal = Portal::scripted(|request| {
+        let (_, scope) = request.target.split_once("answer=").unwrap();
+        Reply::Bytes(ok(&format!(
+            r#"{{"access_token":"T-{scope}","refresh_token":"R","scope":"{scope}","expires_in":60}}"#
+        )))
+    });
+    let mut gate = Setup::before(&portal.address).start();
+    let device = "urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code";
+    for query in [
+        format!("grant_type={device}&answer=crm,user"),
+        "grant_type=refresh_token&refresh_token=R&answer=crm".to_owned(),
+        "grant_type=refresh_token&refresh_token=R&answer=crm,task".to_owned(),
+        "grant_type=refresh_token&refresh_token=R&answer=crm,task".to_owned(),
+    ] {
+        get_plain(&gate, &format!("/oauth/token/?{query}"));
+    }
+    gate.stop();
+    let changed: Vec<Value> = gate
+        .records_of("grant.changed")
+        .iter()
+        .map(|record| record["scopes"].clone())
+        .collect();
+    assert_eq!(
+        changed,
+        [
+            json!({"granted": ["crm"], "before": ["crm", "user"]}),
+            json!({"granted": ["crm", "task"], "before": ["crm"]}),
+        ]
+    );
+    let captured = gate.records_of("token.captured");
+    assert_eq!(captured[0]["grant"]["type"], "device_code");
+    assert_eq!(captured.len(), 4);
+}
