@@ -396,6 +396,7 @@ fn questions_keep_to_their_rate_and_known_tokens_do_not_notice() {
         .with("unknown_token = \"ask\"\nquestions_per_minute = 30")
         .start();
     assert_eq!(told(&gate, DEALS, "good"), allowed());
+    let began = std::time::Instant::now();
     let mut client = Client::connect(&gate.address);
     let mut over = 0;
     for number in 0..500 {
@@ -412,11 +413,10 @@ fn questions_keep_to_their_rate_and_known_tokens_do_not_notice() {
     }
     assert_eq!(told(&gate, DEALS, "good"), allowed());
     let asked = questions.load(Ordering::SeqCst);
-    assert!(
-        (2..=14).contains(&asked),
-        "{asked} questions of 30 a minute, 10 at once"
-    );
-    assert!(over > 480, "{over}");
+    // Ten at once, and one every two seconds.
+    let most = 12 + usize::try_from(began.elapsed().as_secs()).unwrap() / 2;
+    assert!((2..=most).contains(&asked), "{asked} of at most {most}");
+    assert!(over >= 500 - most, "{over} of 500 refused unasked");
     // What nobody knows leaves nothing behind.
     assert_eq!(metric(&gate, "grantgate_grants{gate=\"portal\"}"), 1.0);
 }
