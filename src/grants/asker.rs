@@ -223,13 +223,16 @@ impl Asker {
             gate.scene.metrics.asked("remembered");
             return refused(reply, answered);
         }
-        if self.waiting >= WAITING || working.len() >= AT_ONCE {
+        if self.waiting >= WAITING {
             return refused(reply, Answered::Unavailable);
         }
         if let Some(others) = asked.waiting.get_mut(&token) {
             others.push(reply);
             self.waiting += 1;
             return;
+        }
+        if working.len() >= AT_ONCE {
+            return refused(reply, Answered::Unavailable);
         }
         let asks = gate.way.can_ask(gate.scene.vendor, subject.kind);
         let paid = asks && asked.bucket.pay(gate.limits.per_minute);
