@@ -51,7 +51,7 @@ pub struct Catalogue {
     /// What each code stands for beside itself.
     stands_for: scopes::Closures,
     scopes: Vec<ScopeInfo>,
-    version: String,
+    edition: Edition,
 }
 
 impl Catalogue {
@@ -81,7 +81,7 @@ impl Catalogue {
             filters.add("", &row.value, row.requirement.clone());
         }
         let stands_for = scopes::closures(&scopes)?;
-        let version = text::digest(text);
+        let edition = Edition::of(text);
         Ok(Self {
             operations,
             by_name,
@@ -92,7 +92,7 @@ impl Catalogue {
             filters,
             stands_for,
             scopes,
-            version,
+            edition,
         })
     }
 
@@ -245,7 +245,12 @@ impl Catalogue {
 
     /// A short digest of the catalogue's text: tells one state of the knowledge from another.
     pub fn version(&self) -> &str {
-        &self.version
+        &self.edition.version
+    }
+
+    /// Which state of the knowledge it is.
+    pub fn edition(&self) -> &Edition {
+        &self.edition
     }
 
     /// Names that look like `name`: what someone who mistyped it may have meant, nearest first, at most three.
@@ -265,6 +270,25 @@ impl Catalogue {
             .collect();
         ranked.sort_unstable();
         ranked.into_iter().take(3).map(|(_, name)| name).collect()
+    }
+}
+
+/// Which state of the knowledge a catalogue is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edition {
+    /// A short digest of its text.
+    pub version: String,
+    /// The day or month up to which it tells what the vendor documents, as ISO 8601 writes it; `unknown` if it does not say.
+    pub as_of: String,
+}
+
+impl Edition {
+    /// Reads it from the tables, which need not be sound.
+    pub fn of(text: CatalogueText<'_>) -> Self {
+        Self {
+            version: text::digest(text),
+            as_of: text::as_of(text).to_owned(),
+        }
     }
 }
 

@@ -10,6 +10,8 @@ mod explain;
 mod grants;
 mod output;
 mod serve;
+mod version;
+mod write;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,8 +33,8 @@ const USAGE: u8 = 2;
 ///
 /// Try `grantgate demo` first.
 #[derive(Debug, Parser)]
-#[command(name = "grantgate", version, max_term_width = 100)]
-struct Arguments {
+#[command(name = "grantgate", version, long_version = version::long(), max_term_width = 80)]
+struct Program {
     #[command(subcommand)]
     command: Command,
 }
@@ -59,6 +61,9 @@ enum Command {
     Grants(grants::Command),
     /// Make a certificate authority and certificates for development
     Certs(certs::Arguments),
+    /// Write the configuration's schema, shell completions, manual pages
+    #[command(subcommand)]
+    Write(write::Command),
 }
 
 /// Where the configuration lies.
@@ -71,7 +76,7 @@ struct ConfigArgument {
 
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let arguments = match Program::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print();
@@ -88,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Audit(command) => audit::run(&command),
         Command::Grants(command) => grants::run(&command),
         Command::Certs(arguments) => certs::run(&arguments),
+        Command::Write(command) => write::run(&command),
     };
     match done {
         Ok(code) => ExitCode::from(code),

@@ -8,6 +8,7 @@ mod journal;
 mod place;
 mod report;
 mod secret;
+mod settings;
 mod shared;
 
 use std::fs;
@@ -20,6 +21,7 @@ pub use gate::{CatalogueSource, GateConfig};
 pub use grant::GrantConfig;
 pub use place::Upstream;
 pub use report::{ConfigError, Notice};
+pub(crate) use settings::schema;
 
 use crate::audit::{self, Guarantee};
 use crate::snapshot::Limits;
@@ -99,16 +101,13 @@ impl Config {
     /// Reads what can be read; `None` if something that nothing can stand in for is missing.
     fn read(document: &Document<'_>) -> Option<Self> {
         let root = document.root()?;
-        let state_section = root.table("state");
-        let (state, token_id_key) = state(state_section.as_ref());
-        let (audit, guarantee) = journal::journal(root.table("audit").as_ref(), &state);
-        let admin = admin(root.table("admin").as_ref());
-        let limits = LimitsSection::read(root.table("limits").as_ref());
-        let shared = state_section.as_ref().and_then(|section| {
-            let shared = shared::shared(section, token_id_key.is_some(), &limits);
-            section.finish(&[]);
-            shared
-        });
+        let state_section = root.table_or_empty("state")?;
+        let (state, token_id_key) = state(&state_section);
+        let (audit, guarantee) = journal::journal(&root.table_or_empty("audit")?, &state);
+        let admin = admin(&root.table_or_empty("admin")?);
+        let limits = LimitsSection::read(&root.table_or_empty("limits")?);
+        let shared = shared::shared(&state_section, token_id_key.is_some(), &limits);
+        state_section.finish();
         let catalogue_dir = root
             .string("catalogue_dir")
             .map(|text| PathBuf::from(text.value));
@@ -136,7 +135,7 @@ impl Config {
             gates.as_deref().unwrap_or_default(),
             admin.as_ref().map(|admin| admin.listen),
         );
-        root.finish(&[]);
+        root.finish();
         Some(Self {
             state,
             token_id_key,
@@ -154,12 +153,10 @@ impl Config {
     }
 }
 
-fn state(section: Option<&Section<'_, '_>>) -> (store::Settings, Option<Vec<u8>>) {
-    let dir = section
-        .and_then(|section| section.string("dir"))
-        .map_or("var", |dir| dir.value);
-    let key = section.and_then(|section| section.secret("token_id_key"));
-    if let (Some(section), Some(key)) = (section, &key)
+fn state(section: &Section<'_, '_>) -> (store::Settings, Option<Vec<u8>>) {
+    let dir = section.string("dir").map_or("var", |dir| dir.value);
+    let key = section.secret("token_id_key");
+    if let Some(key) = &key
         && key.value.len() < 16
     {
         section.problem_at(
@@ -176,18 +173,12 @@ fn state(section: Option<&Section<'_, '_>>) -> (store::Settings, Option<Vec<u8>>
     )
 }
 
-fn admin(section: Option<&Section<'_, '_>>) -> Option<AdminConfig> {
-    const LISTEN: &str = "127.0.0.1:9440";
-    let listen = match section {
-        Some(section) => section.address("listen", Some(LISTEN)),
-        None => LISTEN.parse().ok(),
-    };
+fn admin(section: &Section<'_, '_>) -> Option<AdminConfig> {
+    let listen = section.address("listen");
     let tls = section
-        .and_then(|section| section.table("tls"))
+        .table("tls")
         .map(|section| place::tls(&section, false));
-    if let Some(section) = section {
-        section.finish(&[]);
-    }
+    section.finish();
     Some(AdminConfig {
         listen: listen?,
         tls: tls.flatten(),
@@ -205,47 +196,38 @@ struct LimitsSection {
 }
 
 impl LimitsSection {
-    fn read(section: Option<&Section<'_, '_>>) -> Self {
-        let number = |key, default, least, most| {
-            section.map_or(default, |section| {
-                section.integer(key, default, least, most)
-            })
-        };
-        let secs = |key, default| Duration::from_secs(number(key, default, 1, 86_400));
-        let count =
-            |key, default, most| u32::try_from(number(key, default, 1, most)).unwrap_or(u32::MAX);
-        let size = |key, default, least, most| {
-            usize::try_from(number(key, default, least, most)).unwrap_or(usize::MAX)
-        };
+    fn read(section: &Section<'_, '_>) -> Self {
+        let number = |key| section.integer(key);
+        let secs = |key| Duration::from_secs(number(key));
+        let count = |key| u32::try_from(number(key)).unwrap_or(u32::MAX);
+        let size = |key| usize::try_from(number(key)).unwrap_or(usize::MAX);
         let read = Self {
             limits: Limits {
-                inspected_body: number("inspected_body_mib", 64, 1, 1024) << 20,
-                inspected_total: number("inspected_total_mib", 256, 1, 65_536) << 20,
-                connections: count("connections", 4096, 1_000_000),
-                calls_in_flight: count("calls_in_flight", 1024, 1_000_000),
-                calls_per_token: count("calls_per_token", 256, 1_000_000),
-                head: size("head_kib", 64, 8, 1024) << 10,
-                head_timeout: secs("head_secs", 30),
-                body_idle: secs("body_idle_secs", 30),
-                body_total: secs("body_secs", 300),
-                first_byte: secs("first_byte_secs", 75),
-                answer_idle: secs("answer_idle_secs", 60),
+                inspected_body: number("inspected_body_mib") << 20,
+                inspected_total: number("inspected_total_mib") << 20,
+                connections: count("connections"),
+                calls_in_flight: count("calls_in_flight"),
+                calls_per_token: count("calls_per_token"),
+                head: size("head_kib") << 10,
+                head_timeout: secs("head_secs"),
+                body_idle: secs("body_idle_secs"),
+                body_total: secs("body_secs"),
+                first_byte: secs("first_byte_secs"),
+                answer_idle: secs("answer_idle_secs"),
             },
-            connect: secs("connect_secs", 5),
-            pool_idle: secs("pool_idle_secs", 30),
-            pool_connections: size("pool_idle_connections", 256, 0, 65_536),
-            grace: secs("grace_secs", 30),
-            grants: size("grants", 100_000, 16, 100_000_000),
+            connect: secs("connect_secs"),
+            pool_idle: secs("pool_idle_secs"),
+            pool_connections: size("pool_idle_connections"),
+            grace: secs("grace_secs"),
+            grants: size("grants"),
         };
-        if let Some(section) = section {
-            if read.limits.inspected_total < read.limits.inspected_body {
-                section.problem(
-                    "`inspected_total_mib` is smaller than `inspected_body_mib`",
-                    "no body of the permitted size would ever fit",
-                );
-            }
-            section.finish(&[]);
+        if read.limits.inspected_total < read.limits.inspected_body {
+            section.problem(
+                "`inspected_total_mib` is smaller than `inspected_body_mib`",
+                "no body of the permitted size would ever fit",
+            );
         }
+        section.finish();
         read
     }
 }

@@ -117,6 +117,7 @@ pub mod catalogue;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod docs;
 pub mod emulator;
 pub mod grants;
 pub mod model;

@@ -205,6 +205,17 @@ pub(super) fn operations(
     Ok(operations)
 }
 
+/// The day or month up to which the tables tell what the vendor documents: a remark at the head of the operations.
+pub(super) fn as_of<'t>(text: CatalogueText<'t>) -> &'t str {
+    let mut remarks = text
+        .operations
+        .lines()
+        .map_while(|line| line.strip_prefix("# "));
+    remarks
+        .find_map(|remark| remark.strip_prefix("as of: "))
+        .unwrap_or("unknown")
+}
+
 /// First eight hex digits of the SHA-256 over the tables.
 pub(super) fn digest(text: CatalogueText<'_>) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
@@ -212,6 +223,7 @@ pub(super) fn digest(text: CatalogueText<'_>) -> String {
     context.update(text.scopes.as_bytes());
     context.update(text.choices.as_bytes());
     context.update(text.prefixes.as_bytes());
+    context.update(text.routes.as_bytes());
     let first = context
         .finish()
         .as_ref()

@@ -24,6 +24,7 @@ pub(super) struct Arguments {
 struct Counted {
     vendor: &'static str,
     version: String,
+    as_of: String,
     operations: usize,
     scopes: usize,
 }
@@ -52,11 +53,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
                 let Counted {
                     vendor,
                     version,
+                    as_of,
                     operations,
                     scopes,
                 } = one;
                 say(&format!(
-                    "{vendor}  {operations} operations, {scopes} scopes, version {version}"
+                    "{vendor:<12}{operations:>5} operations, {scopes:>3} scopes, version {version}, as of {as_of}"
                 ));
             }
         }
@@ -126,6 +128,7 @@ fn count(vendor: Vendor) -> anyhow::Result<Counted> {
     Ok(Counted {
         vendor: vendor.name(),
         version: catalogue.version().to_owned(),
+        as_of: catalogue.edition().as_of.clone(),
         operations: catalogue.operations().len(),
         scopes: catalogue.scopes().len(),
     })

@@ -148,7 +148,11 @@ fn describe(gate: &GateConfig) -> GateAnswer {
             .as_ref()
             .map(|scopes| scopes.granted().iter().map(str::to_owned).collect()),
         operations: gate.catalogue.operations().len(),
-        catalogue: format!("{source}, version {}", gate.catalogue.version()),
+        catalogue: format!(
+            "{source}, version {}, as of {}",
+            gate.catalogue.version(),
+            gate.catalogue.edition().as_of
+        ),
     }
 }
 

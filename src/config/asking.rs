@@ -43,7 +43,7 @@ pub(super) fn unknown_token<'d>(
         ("forward", (UnknownToken::Forward, Word::Plain)),
     ];
     let (setting, word) = section
-        .choice("unknown_token", &words, &[])
+        .choice("unknown_token", &words)
         .unwrap_or((UnknownToken::Refuse, Word::Plain));
     let scopes = section.strings("assumed_scopes");
     let assumed = match (word, scopes.first()) {
@@ -87,9 +87,9 @@ pub(super) fn unknown_token<'d>(
     } else {
         0
     };
-    let trust = section.integer("max_grant_age_secs", trust, 0, 10 * 365 * 86_400);
-    let per_minute = section.integer("questions_per_minute", 60, 1, 60_000);
-    let deadline = section.integer("ask_secs", 5, 1, 60);
+    let trust = section.integer_or("max_grant_age_secs", trust);
+    let per_minute = section.integer("questions_per_minute");
+    let deadline = section.integer("ask_secs");
     let precedence = [
         ("declared", Precedence::Declared),
         ("learned", Precedence::Learned),
@@ -104,7 +104,7 @@ pub(super) fn unknown_token<'d>(
             longest_trust: u32::try_from(trust).ok().filter(|trust| *trust > 0),
         },
         precedence: section
-            .choice("grant_source", &precedence, &[])
+            .choice("grant_source", &precedence)
             .unwrap_or_default(),
     };
     (setting, assumed, asking)
@@ -123,19 +123,13 @@ fn introspection(
     gate: &Section<'_, '_>,
     limits: &LimitsSection,
 ) -> Option<Introspection> {
-    let endpoint = section.required("endpoint", "https://login.example.com/oauth2/introspect");
-    let client_id = section.required("client_id", "grantgate");
-    let secret = section.secret("client_secret");
-    if secret.is_none() && !section.has("client_secret") {
-        section.problem(
-            "`client_secret` is missing",
-            "add client_secret = { file = \"…\" } or { env = \"…\" }",
-        );
-    }
+    let endpoint = section.required("endpoint");
+    let client_id = section.required("client_id");
+    let secret = section.required_secret("client_secret");
     let settings = endpoint
         .as_ref()
         .and_then(|endpoint| place::endpoint(section, gate, endpoint, limits));
-    section.finish(&[]);
+    section.finish();
     let (endpoint, client_id, secret) = (endpoint?, client_id?, secret?);
     let introspector = Introspector::new(endpoint.value, client_id.value, &secret.value)
         .map_err(|error| {

@@ -9,6 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::report::{Finding, Notice};
+use super::settings::{Default as Unset, Kind, ROOT, Setting, Table};
 use crate::model::edit_distance;
 
 /// A place in the text, in bytes.
@@ -24,15 +25,19 @@ pub(super) struct Placed<T> {
 /// A parsed file, and what has been found in it.
 pub(super) struct Document<'t> {
     table: Spanned<DeTable<'t>>,
+    /// Stands for tables that are not there.
+    nothing: DeTable<'t>,
     problems: RefCell<Vec<Finding>>,
     warnings: RefCell<Vec<Finding>>,
     /// Other files that the settings lead to.
     files: RefCell<Vec<PathBuf>>,
 }
 
-/// One table of the document. Every setting is asked for once; [`Section::finish`] names those that nobody asked for.
+/// One table of the document. Names, bounds and defaults are those of [`super::settings`]; [`Section::finish`] names what
+/// is in the file and not there.
 pub(super) struct Section<'d, 't> {
     pub(super) document: &'d Document<'t>,
+    known: &'static Table,
     table: &'d DeTable<'t>,
     span: Span,
     asked: RefCell<Vec<&'static str>>,
@@ -52,6 +57,7 @@ impl<'t> Document<'t> {
             .collect();
         Self {
             table,
+            nothing: DeTable::new(),
             problems: RefCell::new(problems),
             warnings: RefCell::default(),
             files: RefCell::default(),
@@ -76,7 +82,7 @@ impl<'t> Document<'t> {
         self.problems
             .borrow()
             .is_empty()
-            .then(|| Section::new(self, self.table.get_ref(), 0..0))
+            .then(|| Section::new(self, &ROOT, self.table.get_ref(), 0..0))
     }
 
     /// Problems and warnings in the order of their places. A warning that holds in many places is told once.
@@ -121,9 +127,15 @@ fn told_once(findings: Vec<Finding>) -> Vec<Finding> {
 }
 
 impl<'d, 't> Section<'d, 't> {
-    pub(super) fn new(document: &'d Document<'t>, table: &'d DeTable<'t>, span: Span) -> Self {
+    pub(super) fn new(
+        document: &'d Document<'t>,
+        known: &'static Table,
+        table: &'d DeTable<'t>,
+        span: Span,
+    ) -> Self {
         Self {
             document,
+            known,
             table,
             span,
             asked: RefCell::default(),
@@ -167,10 +179,15 @@ impl<'d, 't> Section<'d, 't> {
     }
 
     pub(super) fn value(&self, key: &'static str) -> Option<(&'d DeValue<'t>, Span)> {
+        debug_assert!(self.setting(key).is_some(), "{}.{key}", self.known.path);
         self.asked.borrow_mut().push(key);
         self.table
             .get(key)
             .map(|value| (value.get_ref(), value.span()))
+    }
+
+    fn setting(&self, key: &str) -> Option<&'static Setting> {
+        self.known.setting(key)
     }
 
     /// True if the setting is there.
@@ -186,16 +203,26 @@ impl<'d, 't> Section<'d, 't> {
     }
 
     /// A string that nothing can stand in for.
-    pub(super) fn required(&self, key: &'static str, example: &str) -> Option<Placed<&'d str>> {
-        if !self.has(key) {
-            self.asked.borrow_mut().push(key);
-            self.problem(
-                format!("`{key}` is missing"),
-                format!("add {key} = \"{example}\""),
-            );
-            return None;
+    pub(super) fn required(&self, key: &'static str) -> Option<Placed<&'d str>> {
+        self.is_there(key).then(|| self.string(key)).flatten()
+    }
+
+    /// True if a setting is there that nothing can stand in for; notes it if not.
+    pub(super) fn is_there(&self, key: &'static str) -> bool {
+        if self.has(key) {
+            return true;
         }
-        self.string(key)
+        self.asked.borrow_mut().push(key);
+        let setting = self.setting(key);
+        let example = match setting.map(|setting| (setting.default, &setting.kind)) {
+            Some((Unset::Required(example), Kind::Text(_) | Kind::Word(_))) => {
+                format!("add {key} = \"{example}\"")
+            }
+            Some((Unset::Required(example), _)) => format!("add {key} = {example}"),
+            _ => format!("add {key}"),
+        };
+        self.problem(format!("`{key}` is missing"), example);
+        false
     }
 
     pub(super) fn boolean(&self, key: &'static str) -> bool {
@@ -208,7 +235,20 @@ impl<'d, 't> Section<'d, 't> {
         }
     }
 
-    pub(super) fn integer(&self, key: &'static str, default: u64, least: u64, most: u64) -> u64 {
+    pub(super) fn integer(&self, key: &'static str) -> u64 {
+        let default = match self.setting(key).map(|setting| setting.default) {
+            Some(Unset::Number(number)) => number,
+            _ => 0,
+        };
+        self.integer_or(key, default)
+    }
+
+    /// A whole number whose default follows from something else.
+    pub(super) fn integer_or(&self, key: &'static str, default: u64) -> u64 {
+        let (least, most) = match self.setting(key).map(|setting| &setting.kind) {
+            Some(Kind::Whole(least, most)) => (*least, *most),
+            _ => (0, u64::MAX),
+        };
         match self.value(key) {
             None => default,
             Some((DeValue::Integer(digits), span)) => {
@@ -233,13 +273,18 @@ impl<'d, 't> Section<'d, 't> {
         }
     }
 
-    /// One of several words. `later` are words that this version does not honour yet.
+    /// One of several words.
     pub(super) fn choice<T: Copy>(
         &self,
         key: &'static str,
         words: &[(&'static str, T)],
-        later: &[&'static str],
     ) -> Option<T> {
+        debug_assert!(
+            matches!(self.setting(key).map(|setting| &setting.kind), Some(Kind::Word(known))
+                if known.iter().eq(words.iter().map(|(word, _)| word))),
+            "{}.{key}",
+            self.known.path
+        );
         let word = self.string(key)?;
         if let Some((_, value)) = words.iter().find(|(known, _)| *known == word.value) {
             return Some(*value);
@@ -249,16 +294,8 @@ impl<'d, 't> Section<'d, 't> {
             .map(|(known, _)| format!("\"{known}\""))
             .collect::<Vec<_>>()
             .join(", ");
-        if later.contains(&word.value) {
-            let message = format!(
-                "`{key} = \"{}\"` is not available in this version",
-                word.value
-            );
-            self.problem_at(&word.span, message, format!("use one of {known}"));
-        } else {
-            let message = format!("`{key}` has no value \"{}\"", printable(word.value));
-            self.problem_at(&word.span, message, format!("use one of {known}"));
-        }
+        let message = format!("`{key}` has no value \"{}\"", printable(word.value));
+        self.problem_at(&word.span, message, format!("use one of {known}"));
         None
     }
 
@@ -282,14 +319,15 @@ impl<'d, 't> Section<'d, 't> {
         }
     }
 
-    pub(super) fn address(&self, key: &'static str, default: Option<&str>) -> Option<SocketAddr> {
-        let text = match (self.has(key), default) {
-            (false, Some(default)) => {
-                self.asked.borrow_mut().push(key);
-                return default.parse().ok();
-            }
-            _ => self.required(key, "127.0.0.1:9404")?,
-        };
+    pub(super) fn address(&self, key: &'static str) -> Option<SocketAddr> {
+        if let (false, Some(Unset::Text(default))) = (
+            self.has(key),
+            self.setting(key).map(|setting| setting.default),
+        ) {
+            self.asked.borrow_mut().push(key);
+            return default.parse().ok();
+        }
+        let text = self.required(key)?;
         let parsed = text.value.parse().ok();
         if parsed.is_none() {
             let message = format!("`{key}` is no address with a port");
@@ -303,24 +341,43 @@ impl<'d, 't> Section<'d, 't> {
     }
 
     pub(super) fn table(&self, key: &'static str) -> Option<Section<'d, 't>> {
+        let known = self.inner(key)?;
         match self.value(key)? {
-            (DeValue::Table(table), span) => Some(Section::new(self.document, table, span)),
+            (DeValue::Table(table), span) => Some(Section::new(self.document, known, table, span)),
             (other, span) => self.wrong_type(key, other, &span, "a table"),
+        }
+    }
+
+    /// A table; one that is not there, or is none, is as good as an empty one.
+    pub(super) fn table_or_empty(&self, key: &'static str) -> Option<Section<'d, 't>> {
+        let known = self.inner(key)?;
+        let nothing = &self.document.nothing;
+        let empty = || Section::new(self.document, known, nothing, 0..0);
+        Some(self.table(key).unwrap_or_else(empty))
+    }
+
+    /// What is known of the table, or tables, behind a setting.
+    fn inner(&self, key: &str) -> Option<&'static Table> {
+        match self.setting(key)?.kind {
+            Kind::Table(inner) | Kind::Tables(inner) => Some(inner),
+            _ => None,
         }
     }
 
     /// An array of tables: `[[key]]`.
     pub(super) fn tables(&self, key: &'static str) -> Vec<Section<'d, 't>> {
-        match self.value(key) {
+        match self.value(key).zip(self.inner(key)) {
             None => Vec::new(),
-            Some((DeValue::Array(values), _)) => values
+            Some(((DeValue::Array(values), _), known)) => values
                 .iter()
                 .filter_map(|value| match value.get_ref() {
-                    DeValue::Table(table) => Some(Section::new(self.document, table, value.span())),
+                    DeValue::Table(table) => {
+                        Some(Section::new(self.document, known, table, value.span()))
+                    }
                     other => self.wrong_type(key, other, &value.span(), "a list of tables"),
                 })
                 .collect(),
-            Some((other, span)) => {
+            Some(((other, span), _)) => {
                 self.wrong_type::<()>(
                     key,
                     other,
@@ -332,27 +389,27 @@ impl<'d, 't> Section<'d, 't> {
         }
     }
 
-    /// Names the settings that nobody asked for. `later` are settings that this version does not honour yet.
-    pub(super) fn finish(&self, later: &[&str]) {
+    /// Names what stands in the file and is no setting. To be called once all of the section has been read.
+    pub(super) fn finish(&self) {
         if self.finished.replace(true) {
             return;
         }
-        let asked = self.asked.borrow();
+        let settings = || self.known.settings.iter().map(|setting| setting.name);
+        debug_assert!(
+            settings().all(|name| self.asked.borrow().contains(&name)),
+            "a setting of [{}] is not read",
+            self.known.path
+        );
         for key in self.table.keys() {
             let name = key.get_ref().as_ref();
-            if asked.contains(&name) {
+            if self.setting(name).is_some() {
                 continue;
             }
-            if later.contains(&name) {
-                let message = format!("`{name}` is not available in this version");
-                self.problem_at(&key.span(), message, "remove it");
-                continue;
-            }
-            let near = asked.iter().min_by_key(|known| edit_distance(known, name));
+            let near = settings().min_by_key(|known| edit_distance(known, name));
             let hint = match near {
                 Some(near) if edit_distance(near, name) <= 2 => format!("did you mean `{near}`?"),
                 _ => {
-                    let mut known: Vec<&str> = asked.iter().copied().collect();
+                    let mut known: Vec<&str> = settings().collect();
                     known.sort_unstable();
                     format!("known here: {}", known.join(", "))
                 }

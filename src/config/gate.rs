@@ -97,36 +97,33 @@ const SIGNED_LINKS: [(&str, SignedLinks); 2] = [
 
 /// Reads one gate; `None` if it cannot be run, with the problems noted.
 pub(super) fn read(section: &Section<'_, '_>, common: &Common<'_>) -> Option<GateConfig> {
-    let name = section
-        .required("name", "portal")
-        .filter(|name| named(section, name));
+    let name = section.required("name").filter(|name| named(section, name));
     let vendors = Vendor::ALL.map(|vendor| (vendor.name(), vendor));
-    if !section.has("vendor") {
-        section.required("vendor", "bitrix24");
-    }
-    let vendor = section.choice("vendor", &vendors, &[]);
-    let listen = section.address("listen", None);
+    let vendor = if section.is_there("vendor") {
+        section.choice("vendor", &vendors)
+    } else {
+        None
+    };
+    let listen = section.address("listen");
     let tls = section.table("tls").map(|table| tls(&table, true));
     let places = upstream(section, vendor, common.limits);
-    let mode = section.choice("mode", &MODES, &[]).unwrap_or_default();
+    let mode = section.choice("mode", &MODES).unwrap_or_default();
     let (unknown_token, assumed, asking) = unknown_token(section, vendor, common.limits);
     let settings = policy::Settings {
         mode,
         unknown_token,
         unlisted_operation: section
-            .choice("unlisted_operation", &UNLISTED, &[])
+            .choice("unlisted_operation", &UNLISTED)
             .unwrap_or_default(),
-        batch: section.choice("batch", &BATCH, &[]).unwrap_or_default(),
+        batch: section.choice("batch", &BATCH).unwrap_or_default(),
         signed_links: section
-            .choice("signed_links", &SIGNED_LINKS, &[])
+            .choice("signed_links", &SIGNED_LINKS)
             .unwrap_or_default(),
     };
     let redirects = [("refuse", Redirects::Refuse), ("pass", Redirects::Pass)];
-    let redirects = section
-        .choice("redirects", &redirects, &[])
-        .unwrap_or_default();
+    let redirects = section.choice("redirects", &redirects).unwrap_or_default();
     let guarantee = section
-        .choice("guarantee", &GUARANTEES, &[])
+        .choice("guarantee", &GUARANTEES)
         .unwrap_or(common.guarantee);
     let on_failure = common.on_audit_failure;
     let hosts = section
@@ -146,7 +143,7 @@ pub(super) fn read(section: &Section<'_, '_>, common: &Common<'_>) -> Option<Gat
     if let (Some(vendor), Some(catalogue), Some(assumed)) = (vendor, &catalogue, &assumed) {
         known_scopes(section, vendor, catalogue, assumed);
     }
-    section.finish(&[]);
+    section.finish();
     let (name, vendor, catalogue) = (name?.value, vendor?, catalogue?);
     let (upstream, authorization_server) = places?;
     let operations = catalogue.operations();
@@ -330,8 +327,8 @@ fn rule(section: &Section<'_, '_>, catalogue: Option<&Catalogue>) -> Option<Rule
             pattern
         })
         .collect();
-    let refuse = section.choice("effect", &[("refuse", Effect::Refuse)], &[]);
-    let mode = section.choice("mode", &MODES, &[]).map(Effect::Mode);
+    let refuse = section.choice("effect", &[("refuse", Effect::Refuse)]);
+    let mode = section.choice("mode", &MODES).map(Effect::Mode);
     let effect = match (section.has("effect"), section.has("mode")) {
         (true, false) => refuse,
         (false, true) => mode,
@@ -343,7 +340,7 @@ fn rule(section: &Section<'_, '_>, catalogue: Option<&Catalogue>) -> Option<Rule
             None
         }
     };
-    section.finish(&[]);
+    section.finish();
     Some(Rule {
         operations,
         effect: effect?,

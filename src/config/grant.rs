@@ -38,20 +38,12 @@ fn grant(
     vendor: Option<Vendor>,
     catalogue: Option<&Catalogue>,
 ) -> Option<GrantConfig> {
-    let token = section.secret("token");
-    if token.is_none() && !section.has("token") {
-        section.problem(
-            "`token` is missing",
-            "add token = { env = \"PORTAL_TOKEN\" } or { file = \"…\" }",
-        );
-    }
-    let scopes = section.strings("scopes");
-    if !section.has("scopes") {
-        section.problem(
-            "`scopes` is missing",
-            "list the token's scopes; [] for none",
-        );
-    }
+    let token = section.required_secret("token");
+    let scopes = if section.is_there("scopes") {
+        section.strings("scopes")
+    } else {
+        Vec::new()
+    };
     if let (Some(vendor), Some(catalogue)) = (vendor, catalogue) {
         known_scopes(section, vendor, catalogue, &scopes);
     }
@@ -68,7 +60,7 @@ fn grant(
             }
         }
     };
-    section.finish(&[]);
+    section.finish();
     let token = Secret::new(token?.value.into_bytes());
     Some(GrantConfig {
         token,

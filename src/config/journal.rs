@@ -17,52 +17,37 @@ pub(super) const GUARANTEES: [(&str, Guarantee); 3] = [
 
 /// Reads `[audit]`.
 pub(super) fn journal(
-    section: Option<&Section<'_, '_>>,
+    section: &Section<'_, '_>,
     state: &store::Settings,
 ) -> (audit::Settings, Guarantee) {
-    let number = |key, default, least, most| {
-        section.map_or(default, |section| {
-            section.integer(key, default, least, most)
-        })
-    };
     // 0 is for ever.
-    let bound = |key, most| Some(number(key, 0, 0, most)).filter(|bound| *bound > 0);
+    let bound = |key| Some(section.integer(key)).filter(|bound| *bound > 0);
     let mut settings = audit::Settings {
         dir: store::audit_dir(&state.dir),
-        second_dir: section
-            .and_then(|section| section.string("second_dir"))
-            .map(|dir| dir.value.into()),
-        deadline: Duration::from_millis(number("deadline_ms", DEADLINE_MS, 10, 60_000)),
+        second_dir: section.string("second_dir").map(|dir| dir.value.into()),
+        deadline: Duration::from_millis(section.integer("deadline_ms")),
         on_failure: OnAuditFailure::Forward,
-        reserve: number("reserve_mib", 32, 0, 65_536) << 20,
+        reserve: section.integer("reserve_mib") << 20,
         rolling: Rolling {
-            bytes: number("segment_mib", 256, 1, 65_536) << 20,
-            age: Duration::from_secs(number("segment_hours", 24, 1, 8760) * 3600),
+            bytes: section.integer("segment_mib") << 20,
+            age: Duration::from_secs(section.integer("segment_hours") * 3600),
         },
         retention: Retention {
-            age: bound("keep_days", 36_500).map(|days| Duration::from_secs(days * 86_400)),
-            bytes: bound("keep_mib", 1 << 30).map(|mib| mib << 20),
+            age: bound("keep_days").map(|days| Duration::from_secs(days * 86_400)),
+            bytes: bound("keep_mib").map(|mib| mib << 20),
         },
     };
-    let Some(section) = section else {
-        return (settings, Guarantee::Strict);
-    };
-    let guarantee = section
-        .choice("guarantee", &GUARANTEES, &[])
-        .unwrap_or_default();
+    let guarantee = section.choice("guarantee", &GUARANTEES).unwrap_or_default();
     let on_failure = [
         ("forward", OnAuditFailure::Forward),
         ("block", OnAuditFailure::Block),
     ];
     settings.on_failure = section
-        .choice("on_audit_failure", &on_failure, &[])
+        .choice("on_audit_failure", &on_failure)
         .unwrap_or_default();
-    section.finish(&[]);
+    section.finish();
     (settings, guarantee)
 }
-
-/// Long enough for a slow disk, short enough that a hung one is noticed.
-const DEADLINE_MS: u64 = 2000;
 
 /// `best_effort` never waits for the journal: nothing that is refused can rest on it.
 pub(super) fn can_be_best_effort(

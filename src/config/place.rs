@@ -20,10 +20,10 @@ pub struct Upstream {
 
 /// Reads certificate and key of a listener.
 pub(super) fn tls(section: &Section<'_, '_>, http2: bool) -> Option<tls::Acceptor> {
-    let cert = section.required("cert", "certs/dev/gate.pem");
-    let key = section.required("key", "certs/dev/gate.key");
+    let cert = section.required("cert");
+    let key = section.required("key");
     let client_ca = section.string("client_ca");
-    section.finish(&[]);
+    section.finish();
     for file in [&cert, &key, &client_ca].into_iter().flatten() {
         section.document.depends_on(file.value);
     }
@@ -54,7 +54,7 @@ pub(super) fn upstream(
     let plain = section.boolean("allow_plain_upstream");
     let connect = section.string("connect");
     let server = section.string("authorization_server");
-    let url = section.required("upstream", "https://portal.bitrix24.com");
+    let url = section.required("upstream");
     let server = server.map(|server| place(section, "authorization_server", &server, plain));
     let (upstream, loopback) = place(section, "upstream", &url?, plain)?;
     let settings = |place: Place, connect: Option<String>| {

@@ -3,8 +3,14 @@
 use toml::de::DeValue;
 
 use super::document::{Placed, Section, printable};
+use super::settings::SECRET;
 
 impl Section<'_, '_> {
+    /// A secret that nothing can stand in for.
+    pub(super) fn required_secret(&self, key: &'static str) -> Option<Placed<String>> {
+        self.is_there(key).then(|| self.secret(key)).flatten()
+    }
+
     /// A secret: `{ env = "NAME" }`, `{ file = "PATH" }`, or a plain string, which is accepted with a warning.
     pub(super) fn secret(&self, key: &'static str) -> Option<Placed<String>> {
         let (value, span) = self.value(key)?;
@@ -18,9 +24,9 @@ impl Section<'_, '_> {
                 text.to_string()
             }
             DeValue::Table(table) => {
-                let section = Section::new(self.document, table, span.clone());
+                let section = Section::new(self.document, &SECRET, table, span.clone());
                 let secret = section.secret_from();
-                section.finish(&[]);
+                section.finish();
                 secret?
             }
             other => {
