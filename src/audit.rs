@@ -9,6 +9,7 @@
 
 mod catch_up;
 mod chain;
+mod follow;
 mod grants;
 mod inbox;
 mod journal;
@@ -34,6 +35,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use chain::{Chain, Digest, SCHEMA};
+pub use follow::Follower;
 pub use grants::{DriftRecord, EndRecord, GrantRecord};
 pub use journal::{Journal, JournalError, Recorder};
 pub use lifecycle::{PolicyRecord, PolicyRejection, StartRecord};

@@ -26,7 +26,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use crate::catalogue::Catalogue;
-use crate::model::{Requirement, ScopeSet, Secret, TokenIdKey};
+use crate::model::{CredentialKind, Requirement, ScopeSet, Secret, TokenIdKey};
 use crate::tls::{Acceptor, Stream};
 use crate::vendor::Vendor;
 
@@ -148,9 +148,12 @@ impl Emulator {
             .iter()
             .map(|(token, scopes)| (format!("refresh-{token}"), scopes.clone()))
             .collect();
+        // No login brings a webhook or a personal access token.
+        let comes = |token: &str| vendor.credential_kind(token) == CredentialKind::Access;
         let logins = settings
             .tokens
             .iter()
+            .filter(|(token, _)| comes(token))
             .map(|(token, scopes)| (token.clone(), scopes.clone()))
             .collect();
         let tokens = settings

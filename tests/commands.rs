@@ -336,7 +336,7 @@ fn help_names_every_command() {
         assert!(out.contains(command), "{command}");
     }
     assert_eq!(
-        run(&["--version"]).1.trim(),
+        run(&["-V"]).1.trim(),
         concat!("grantgate ", env!("CARGO_PKG_VERSION"))
     );
     assert_eq!(run(&["nonsense"]).0, 2);

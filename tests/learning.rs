@@ -103,9 +103,24 @@ const CALLS: &str = "/restapi/v1.0/account/~/extension/~/call-log";
 const MESSAGES: &str = "/restapi/v1.0/account/~/extension/~/message-store";
 
 #[test]
-fn a_ringcentral_session_lives_and_dies_as_one() {
+fn a_ringcentral_session_lives_and_dies_as_one_on_both_hosts() {
     let platform = Emulator::of("ringcentral", &["--token", "first=ReadCallLog"]);
-    let mut gate = Setup::before(&platform.address).of("ringcentral").start();
+    // The host of recordings: no login passes it.
+    let media = format!(
+        "[[gate]]\nname = \"media\"\nvendor = \"ringcentral\"\nlisten = \"127.0.0.1:0\"\nupstream = \"http://{}\"\nlearns_with = \"portal\"\n",
+        platform.address
+    );
+    let setup = Setup {
+        after: media,
+        ..Setup::before(&platform.address).of("ringcentral")
+    };
+    let mut gate = setup.start();
+    let on_media = |token: &str| {
+        let request =
+            format!("GET {CALLS} HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer {token}\r\n\r\n");
+        let answer = exchange(&gate.addresses["media"], request.as_bytes()).unwrap();
+        (answer.status, answer.reason().to_owned())
+    };
     let login = |form: &str| {
         let basic = "YXBwOnM=";
         let request = format!(
@@ -128,6 +143,19 @@ fn a_ringcentral_session_lives_and_dies_as_one() {
     // The one before dies at once.
     assert_eq!(told(&gate, CALLS, &old), refused(401, "token_revoked"));
     assert_eq!(told(&gate, CALLS, &new), allowed());
+    assert_eq!(on_media(&old), refused(401, "token_revoked"));
+    assert_eq!(on_media(&new), allowed());
+    let listed: Value = gate.admin("/grants").json();
+    assert_eq!(
+        listed[1]["grants"],
+        json!([]),
+        "it stands with the gate that it learns with"
+    );
+    assert!(
+        listed[0]["grants"]
+            .as_array()
+            .is_some_and(|grants| grants.len() == 2)
+    );
     // Revoking by the refresh token ends the session.
     let form = format!("token={}", refresh(&second));
     let basic = format!(
@@ -139,6 +167,7 @@ fn a_ringcentral_session_lives_and_dies_as_one() {
         200
     );
     assert_eq!(told(&gate, CALLS, &new), refused(401, "token_revoked"));
+    assert_eq!(on_media(&new), refused(401, "token_revoked"));
     gate.stop();
     let causes: Vec<Value> = gate
         .records_of("grant.revoked")
@@ -185,6 +214,8 @@ fn livechat_logs_in_by_form_and_json_and_revokes_the_pair() {
         200
     );
     assert_eq!(chats(&token(&two)), refused(401, "token_revoked"));
+    // The vendor ends what is named and its refresh token, not the login's other tokens.
+    assert_eq!(chats(&token(&one)), allowed());
     let by_code = format!(
         "DELETE /v2/token?code={} HTTP/1.1\r\nhost: gate\r\n\r\n",
         token(&one)

@@ -20,6 +20,7 @@ use crate::upstream::{self, Circuit};
 
 /// What generations share of grants: what was learned, by gate, and who asks.
 pub(super) struct Memory {
+    /// Gates that learn with each other have the same.
     pub(super) learned: Vec<Arc<Learned>>,
     pub(super) drifts: Vec<Arc<Drifts>>,
     pub(super) asker: AskerHandle,
@@ -56,16 +57,24 @@ impl Memory {
         teller: Option<&Teller>,
     ) -> Self {
         let measured = |position| metrics.gate(position).unwrap_or_default();
-        let gates = config.gates.iter().enumerate();
+        let own: Vec<Arc<Learned>> = config
+            .gates
+            .iter()
+            .enumerate()
+            .map(|(position, gate)| {
+                let database = Some(Arc::clone(database));
+                let metrics = measured(position);
+                let learned = Learned::new(&gate.name, database, config.most_grants, metrics);
+                Arc::new(learned.telling(teller.cloned()))
+            })
+            .collect();
+        let of = |name: &str| own.iter().find(|learned| learned.gate() == name);
+        let learned = config.gates.iter().filter_map(|gate| {
+            let home = gate.asking.learns_with.as_ref().unwrap_or(&gate.name);
+            of(home).cloned()
+        });
         Self {
-            learned: gates
-                .map(|(position, gate)| {
-                    let database = Some(Arc::clone(database));
-                    let metrics = measured(position);
-                    let learned = Learned::new(&gate.name, database, config.most_grants, metrics);
-                    Arc::new(learned.telling(teller.cloned()))
-                })
-                .collect(),
+            learned: learned.collect(),
             drifts: config.gates.iter().map(|_| Arc::default()).collect(),
             asker,
             recorder,

@@ -52,7 +52,7 @@ struct Fixed {
     journal: audit::Settings,
     shared: Option<String>,
     admin: (SocketAddr, bool),
-    gates: Vec<(String, Vendor, SocketAddr)>,
+    gates: Vec<(String, Vendor, SocketAddr, Option<String>)>,
 }
 
 /// What tells one state of a file from another, symbolic links followed; `None` for one that is not there.
@@ -76,7 +76,10 @@ impl Fixed {
             gates: config
                 .gates
                 .iter()
-                .map(|gate| (gate.name.clone(), gate.vendor, gate.listen))
+                .map(|gate| {
+                    let learns_with = gate.asking.learns_with.clone();
+                    (gate.name.clone(), gate.vendor, gate.listen, learns_with)
+                })
                 .collect(),
         }
     }
@@ -97,7 +100,7 @@ impl Fixed {
             (self.admin != other.admin, "the admin listener"),
             (
                 self.gates != other.gates,
-                "the list of gates, their vendors or listeners",
+                "the list of gates, their vendors, listeners or `learns_with`",
             ),
         ]
         .into_iter()

@@ -40,7 +40,9 @@ impl Upkeep {
     /// Brings grants from the disk, then sweeps them now and then, until it is dropped.
     pub(super) async fn keep_up(self: Arc<Self>, snapshots: Arc<ArcSwap<Snapshot>>) {
         let snapshot = snapshots.load_full();
-        for gate in &snapshot.gates {
+        // Those that learn with another gate have what that one has.
+        let home = |gate: &&Gate| gate.grants.learned().gate() == gate.name;
+        for gate in snapshot.gates.iter().filter(home) {
             gate.grants.load().await;
             gate.grants.learned().tell_ends();
         }

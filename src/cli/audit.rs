@@ -1,13 +1,19 @@
 //! `audit`: checks, reads and searches the journal.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
+mod sentence;
+
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::output::{colour_of, complain, say, say_json, tint};
+pub(super) use sentence::sentence;
+use sentence::{children, text};
+
+use super::output::{complain, say, say_json};
 use super::{NO, OK, USAGE};
 use crate::audit as journal;
 use crate::config::{Config, DEFAULT_PATH};
@@ -63,6 +69,9 @@ pub(super) struct Show {
     /// Only the last N of them
     #[arg(long, value_name = "N")]
     last: Option<usize>,
+    /// Go on with the records that are still to come, until stopped
+    #[arg(long, short)]
+    follow: bool,
     /// The records as they are stored, one JSON object a line
     #[arg(long)]
     json: bool,
@@ -154,50 +163,57 @@ fn verify(arguments: &Verify) -> anyhow::Result<u8> {
 fn show(arguments: &Show) -> anyhow::Result<u8> {
     let dir = arguments.place.audit_dir()?;
     let unreadable = || format!("cannot read the journal in {}", dir.display());
-    let segments = match journal::segments(&dir).with_context(unreadable) {
-        Ok(segments) => segments,
-        Err(error) => {
-            complain(&format!("error: {error:#}"));
-            return Ok(USAGE);
-        }
-    };
     let pattern = arguments.operation.as_deref().map(Pattern::new);
     let mut kept = std::collections::VecDeque::new();
-    for segment in segments {
-        let file = std::fs::File::open(&segment.path).with_context(unreadable)?;
-        for line in io::BufReader::new(file).lines() {
-            let line = line.with_context(unreadable)?;
-            let Ok(record) = serde_json::from_str::<Value>(&line) else {
-                complain(&format!(
-                    "warning: {} has a line that is no record; run `grantgate audit verify`",
-                    segment.path.display()
-                ));
-                continue;
+    let mut journal = journal::Follower::new(&dir);
+    let mut following = false;
+    let mut shown = 0_u64;
+    loop {
+        let read = journal.read(|line| {
+            let Ok(record) = serde_json::from_str::<Value>(line) else {
+                complain("warning: a line is no record; run `grantgate audit verify`");
+                return;
             };
             if !fits(arguments, pattern.as_ref(), &record) {
-                continue;
+                return;
             }
+            shown += 1;
             let text = if arguments.json {
-                line
+                line.to_owned()
             } else {
                 sentence(&record)
             };
             match arguments.last {
-                None => say(&text),
-                Some(last) => {
+                Some(last) if !following => {
                     kept.push_back(text);
                     if kept.len() > last {
                         kept.pop_front();
                     }
                 }
+                _ => say(&text),
             }
+        });
+        if let Err(error) = read.with_context(unreadable) {
+            complain(&format!("error: {error:#}"));
+            return Ok(USAGE);
         }
+        for text in kept.drain(..) {
+            say(&text);
+        }
+        if !arguments.follow {
+            break;
+        }
+        following = true;
+        std::thread::sleep(FOLLOW_PAUSE);
     }
-    for text in &kept {
-        say(text);
+    if shown == 0 && io::stderr().is_terminal() {
+        complain("no record fits");
     }
     Ok(OK)
 }
+
+/// How often a journal that is followed is looked at.
+const FOLLOW_PAUSE: Duration = Duration::from_millis(200);
 
 fn fits(arguments: &Show, pattern: Option<&Pattern>, record: &Value) -> bool {
     let is = |pointer: &str, wanted: &Option<String>| {
@@ -218,100 +234,6 @@ fn fits(arguments: &Show, pattern: Option<&Pattern>, record: &Value) -> bool {
                 .chain(of_members)
                 .any(|name| pattern.matches(name))
         })
-}
-
-/// The members of a batch.
-fn children(record: &Value) -> impl Iterator<Item = &Value> {
-    let children = record.pointer("/children").and_then(Value::as_array);
-    children.into_iter().flatten()
-}
-
-fn text<'v>(record: &'v Value, pointer: &str) -> Option<&'v str> {
-    record.pointer(pointer).and_then(Value::as_str)
-}
-
-/// A record in one line for people.
-fn sentence(record: &Value) -> String {
-    let of = |pointer: &str| text(record, pointer).unwrap_or("-").to_owned();
-    let number = |pointer: &str| {
-        record
-            .pointer(pointer)
-            .map_or_else(|| "-".to_owned(), ToString::to_string)
-    };
-    let time = of("/time");
-    let kind = of("/event_kind");
-    let what = match kind.as_str() {
-        "call.decision" => {
-            let decision = of("/decision");
-            let missing: Vec<&str> = record
-                .pointer("/scopes/missing")
-                .and_then(Value::as_array)
-                .map(|missing| missing.iter().filter_map(Value::as_str).collect())
-                .unwrap_or_default();
-            let lacks = if missing.is_empty() {
-                String::new()
-            } else {
-                format!(" missing {}", missing.join(","))
-            };
-            let lacks = children(record)
-                .filter(|child| text(child, "/verdict") != Some("allow"))
-                .fold(lacks, |lacks, child| {
-                    let of = |pointer| text(child, pointer).unwrap_or("-");
-                    let (key, name) = (of("/key"), of("/operation"));
-                    let (verdict, reason) = (of("/verdict"), of("/reason"));
-                    format!("{lacks} [{key}: {name} {verdict} {reason}]")
-                });
-            format!(
-                "{} {} {} {}{lacks} token {} from {}",
-                of("/gate"),
-                tint(&decision, colour_of(&decision)),
-                of("/operation"),
-                of("/reason"),
-                of("/token/ref"),
-                of("/source")
-            )
-        }
-        "call.completion" => format!(
-            "{} status {} by {} in {} µs, of {}",
-            of("/outcome"),
-            number("/response/status"),
-            of("/response/origin"),
-            number("/duration_us"),
-            of("/event_group")
-        ),
-        "token.captured" | "grant.changed" => {
-            let scopes = record.pointer("/scopes/granted").and_then(Value::as_array);
-            let scopes: Vec<&str> = scopes
-                .map(|scopes| scopes.iter().filter_map(Value::as_str).collect())
-                .unwrap_or_default();
-            let (gate, source) = (of("/gate"), of("/grant/source"));
-            format!(
-                "{gate} token {} by {source}: {}",
-                of("/token/ref"),
-                scopes.join(",")
-            )
-        }
-        "grant.revoked" => format!(
-            "{} token {} {}",
-            of("/gate"),
-            of("/token/ref"),
-            of("/cause")
-        ),
-        "drift.detected" => {
-            let unknown =
-                text(record, "/unknown_scope").map(|scope| format!("unknown scope {scope}"));
-            let refused = || {
-                format!(
-                    "{} refused with {}",
-                    of("/operation"),
-                    of("/vendor_error/code")
-                )
-            };
-            format!("{} {}", of("/gate"), unknown.unwrap_or_else(refused))
-        }
-        _ => of("/gate"),
-    };
-    format!("{time} {:>8} {kind} {what}", number("/seq"))
 }
 
 fn id(arguments: &Id) -> anyhow::Result<u8> {

@@ -1,125 +1,29 @@
-//! `demo`: three emulated vendors, a gate before each, an app that logs in, calls and refreshes, and the verdicts.
+//! `demo`: three emulated vendors, a gate before each, an app that logs in, calls and refreshes, the verdicts, and the journal
+//! beside them.
 
+mod apps;
 mod client;
+mod stage;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use serde_json::Value;
 
+use apps::{APPS, App, Call};
 use client::Client;
+use stage::Stage;
 
 use super::OK;
-use super::output::{colour_of, complain, say, tint};
+use super::output::{Colour, colour_of, complain, say, tint};
 use crate::app::{self, Ready};
 use crate::catalogue::Catalogue;
 use crate::config::Config;
 use crate::emulator::{self, Emulator, Settings};
 use crate::oauth::{HttpResponse, Login, Transport};
-use crate::vendor::Vendor;
-
-/// An app of the demo: a vendor, the token that its login brings with its scopes, and what it calls.
-struct App {
-    vendor: Vendor,
-    name: &'static str,
-    token: &'static str,
-    scopes: &'static [&'static str],
-    token_endpoint: &'static str,
-    calls: &'static [Call],
-}
-
-/// What an app calls: the operation as `explain` takes it, the request, and why it is shown.
-struct Call {
-    operation: &'static str,
-    request: &'static str,
-    body: &'static str,
-    why: &'static str,
-}
-
-const APPS: [App; 3] = [
-    App {
-        vendor: Vendor::Bitrix24,
-        name: "crm-sync",
-        token: "demo-token-of-a-crm-sync-app",
-        scopes: &["crm", "user_brief"],
-        token_endpoint: "/oauth/token/",
-        calls: &[
-            Call {
-                operation: "crm.deal.list",
-                request: "GET /rest/crm.deal.list.json",
-                body: "",
-                why: "within the grant",
-            },
-            Call {
-                operation: "user.current",
-                request: "GET /rest/user.current.json",
-                body: "",
-                why: "within the grant: user_brief is one of three scopes that open it",
-            },
-            Call {
-                operation: "telephony.externalCall.register",
-                request: "GET /rest/telephony.externalCall.register.json",
-                body: "",
-                why: "outside: the app was never given telephony",
-            },
-            Call {
-                operation: "batch",
-                request: "POST /rest/batch.json",
-                body: r#"{"cmd":{"deal":"crm.deal.get?id=7","task":"task.item.getdata?id=7"}}"#,
-                why: "half of it: the deal is read, the task is answered as refused",
-            },
-            Call {
-                operation: "crm.deal.lst",
-                request: "GET /rest/crm.deal.lst.json",
-                body: "",
-                why: "a misspelt name: `crm.` is within the grant, and the portal knows no such method",
-            },
-        ],
-    },
-    App {
-        vendor: Vendor::RingCentral,
-        name: "dialer",
-        token: "demo-token-of-a-dialer",
-        scopes: &["EditExtensions", "RingOut"],
-        token_endpoint: "/restapi/oauth/token",
-        calls: &[
-            Call {
-                operation: "GET /restapi/v1.0/account/~/extension/~",
-                request: "GET /restapi/v1.0/account/~/extension/~",
-                body: "",
-                why: "within the grant: EditExtensions includes ReadAccounts",
-            },
-            Call {
-                operation: "GET /restapi/v1.0/account/~/user-role/default",
-                request: "GET /restapi/v1.0/account/~/user-role/default",
-                body: "",
-                why: "outside: the default role needs RoleManagement, others do not",
-            },
-        ],
-    },
-    App {
-        vendor: Vendor::LiveChat,
-        name: "helpdesk-bot",
-        token: "dal:demo-token-of-a-helpdesk-bot",
-        scopes: &["chats--access:rw", "accounts--all:rw"],
-        token_endpoint: "/v2/token",
-        calls: &[
-            Call {
-                operation: "agent/send_event@3.6",
-                request: "POST /v3.6/agent/action/send_event",
-                body: r#"{"chat_id":"C","event":{"type":"message","text":"Hello"}}"#,
-                why: "within the grant",
-            },
-            Call {
-                operation: "configuration/create_agent@3.6",
-                request: "POST /v3.6/configuration/action/create_agent",
-                body: r#"{"id":"new@example.com","name":"New","role":"administrator"}"#,
-                why: "outside: an agent yes, an administrator no",
-            },
-        ],
-    },
-];
+use crate::store;
 
 pub(super) fn run() -> anyhow::Result<u8> {
     let dir = DemoDir::new()?;
@@ -187,6 +91,8 @@ upstream = "http://{upstream}"
 }
 
 fn show(ready: &Ready, state: &Path) {
+    let mut stage = Stage::new(&store::audit_dir(state));
+    stage.begin();
     let mut first = None;
     for app in &APPS {
         let gate = ready
@@ -194,33 +100,48 @@ fn show(ready: &Ready, state: &Path) {
             .get(app.vendor.name())
             .cloned()
             .unwrap_or_default();
-        match visit(app, &gate) {
+        match visit(app, &gate, state, &mut stage) {
             Ok(token) => first = first.or(Some((gate, token))),
             Err(error) => complain(&format!("{}: {error:#}", app.name)),
         }
-        say("");
     }
-    let state = state.display();
+    let (program, state) = (program(), state.display());
+    say("");
+    say(&tint("Look around while it stays up:", Colour::Bold));
     say(&format!(
-        "The journal:  grantgate audit show --state-dir {state}"
+        "  the journal   {program} audit show --state-dir {state} --follow"
     ));
-    say(&format!("Metrics:      http://{}/metrics", ready.admin));
-    say(&format!("Grants:       http://{}/grants", ready.admin));
+    say(&format!(
+        "  the grants    curl http://{}/grants",
+        ready.admin
+    ));
+    say(&format!(
+        "  the metrics   curl http://{}/metrics",
+        ready.admin
+    ));
     if let Some((gate, token)) = first {
         say(&format!(
-            "Your turn:    curl 'http://{gate}/rest/crm.deal.list?auth={token}'"
+            "  your turn     curl 'http://{gate}/rest/crm.deal.list?auth={token}'"
         ));
     }
     say("Ctrl-C ends it.");
 }
 
+/// The program as it was called, so that what is printed can be pasted.
+fn program() -> String {
+    let called = std::env::args().next().unwrap_or_default();
+    if called.contains('/') {
+        called
+    } else {
+        "grantgate".to_owned()
+    }
+}
+
 /// An app at work: it logs in, calls, and refreshes. Gives the token that it has at the end.
-fn visit(app: &App, gate: &str) -> anyhow::Result<String> {
+fn visit(app: &App, gate: &str, state: &Path, stage: &mut Stage) -> anyhow::Result<String> {
     let vendor = app.vendor.name();
-    say(&format!(
-        "{}  ──▶  gate http://{gate}  ──▶  emulated {vendor}",
-        app.name
-    ));
+    let title = format!("{}  ──▶  gate {gate}  ──▶  emulated {vendor}", app.name);
+    stage.title(&title);
     let login = Login::new(
         &format!("http://{gate}{}", app.token_endpoint),
         "demo-app",
@@ -229,28 +150,31 @@ fn visit(app: &App, gate: &str) -> anyhow::Result<String> {
     let through: Arc<dyn Transport> = Arc::new(Client::of(gate));
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let tokens = runtime.block_on(login.exchange("demo-code", Arc::clone(&through)))?;
-    say(&format!(
-        "login  POST {}  (the gate learns what the token may do: {})",
-        app.token_endpoint,
-        tokens.scopes.unwrap_or_default().join(", ")
-    ));
+    stage.show(&[
+        format!("login  POST {}", app.token_endpoint),
+        format!(
+            "       the gate learns what the token may do: {}",
+            tokens.scopes.unwrap_or_default().join(", ")
+        ),
+    ]);
     let client = Client::of(gate);
     for call in app.calls {
-        let answer = client.call(call.request, call.body, &tokens.access)?;
-        tell(app, call, &Told::of(&answer));
+        let answer = Told::of(&client.call(call.request, call.body, &tokens.access)?);
+        stage.show(&lines(call, &answer));
+        if answer.verdict() != "allow" {
+            // By itself, so that it can be pasted.
+            say(&format!("  why: {}", why(app, call, state)?));
+        }
     }
     let refresh = tokens
         .refresh
         .context("the login brought no refresh token")?;
     let renewed = runtime.block_on(login.refresh(&refresh, through))?;
-    let Some(call) = app.calls.first() else {
-        return Ok(renewed.access);
-    };
-    let answer = Told::of(&client.call(call.request, call.body, &renewed.access)?);
-    say(&format!(
-        "again  refreshed, and {} with the new token: {}",
-        call.operation, answer.status
-    ));
+    stage.show(&[format!("again  POST {}: refreshed", app.token_endpoint)]);
+    if let Some(call) = app.calls.first() {
+        let answer = Told::of(&client.call(call.request, call.body, &renewed.access)?);
+        stage.show(&lines(call, &answer));
+    }
     Ok(renewed.access)
 }
 
@@ -270,44 +194,74 @@ impl Told {
             body: String::from_utf8_lossy(answer.body()).into_owned(),
         }
     }
+
+    fn verdict(&self) -> &'static str {
+        let split = self.body.contains("insufficient_scope");
+        match (&self.reason, split) {
+            (None, false) => "allow",
+            (None, true) => "split",
+            (Some(_), _) => "deny",
+        }
+    }
+
+    /// What the answer says of the refusal: of a batch what stands for its refused members.
+    fn said(&self) -> String {
+        let whole: Value = serde_json::from_str(&self.body).unwrap_or_default();
+        match whole.pointer("/result/result_error") {
+            Some(refused) if self.verdict() == "split" => format!("result_error: {refused}"),
+            _ => self.body.clone(),
+        }
+    }
 }
 
-fn tell(app: &App, call: &Call, answer: &Told) {
-    let split = answer.reason.is_none() && answer.body.contains("insufficient_scope");
-    let word = match (&answer.reason, split) {
-        (None, false) => "allow",
-        (None, true) => "split",
-        (Some(_), _) => "deny",
-    };
-    say(&format!(
-        "{}  {}  ({})",
-        tint(&format!("{word:5}"), colour_of(word)),
-        call.operation,
-        call.why
-    ));
+/// What is said of a call: the verdict, why it is shown, and the answer.
+fn lines(call: &Call, answer: &Told) -> Vec<String> {
+    let word = answer.verdict();
+    let verdict = tint(&format!("{word:5}"), colour_of(word));
     let reason = answer.reason.as_deref().map(|reason| format!(", {reason}"));
-    say(&format!(
-        "       {}{}",
-        answer.status,
-        reason.unwrap_or_default()
-    ));
-    if word == "allow" {
-        return;
+    let mut lines = vec![
+        format!("{verdict}  {}", call.operation),
+        tint(&format!("       {}", call.why), Colour::Dim),
+        format!("       {}{}", answer.status, reason.unwrap_or_default()),
+    ];
+    if word != "allow" {
+        lines.push(format!("       {}", answer.said()));
     }
-    say(&format!("       {}", answer.body));
+    lines
+}
+
+/// The command that explains what became of a call.
+fn why(app: &App, call: &Call, state: &Path) -> anyhow::Result<String> {
     // A name alone does not say what a body would: that takes the whole request.
-    if call.body.is_empty() {
-        let quote = if call.operation.contains(' ') {
-            "\""
-        } else {
-            ""
-        };
-        say(&format!(
-            "       why: grantgate explain {} {quote}{}{quote} --scopes {}",
-            app.vendor.name(),
-            call.operation,
-            app.scopes.join(",")
-        ));
+    let what = if call.body.is_empty() {
+        quoted(call.operation)
+    } else {
+        let file = state.join(format!("{}.http", app.name));
+        let request = format!(
+            "{} HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer TOKEN\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{}",
+            call.request,
+            call.body.len(),
+            call.body
+        );
+        std::fs::write(&file, request)
+            .with_context(|| format!("cannot write {}", file.display()))?;
+        format!("--request {}", file.display())
+    };
+    Ok(format!(
+        "{} explain {} {what} --scopes {}",
+        program(),
+        app.vendor.name(),
+        app.scopes.join(",")
+    ))
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    if word.contains([' ', '~']) {
+        format!("'{word}'")
+    } else {
+        word.to_owned()
     }
 }
 

@@ -303,11 +303,7 @@ fn request_for(
     catalogue: &Catalogue,
     operation: &str,
 ) -> anyhow::Result<Request<()>> {
-    let wrong = || {
-        WrongUse(format!(
-            "`{operation}` is neither a name nor \"VERB /path\""
-        ))
-    };
+    let wrong = || WrongUse(unfit(catalogue, operation));
     let example = vendor.example(catalogue, operation).ok_or_else(wrong)?;
     let mut request = Request::builder()
         .method(Method::from_bytes(example.verb.as_bytes()).map_err(|_| wrong())?)
@@ -326,6 +322,20 @@ fn request_for(
         );
     }
     Ok(request)
+}
+
+/// Why no request calls an operation of this name.
+fn unfit(catalogue: &Catalogue, operation: &str) -> String {
+    if catalogue.find(ApiVersion::Sole, operation).is_some() {
+        return format!("`{operation}` is a frame of the vendor's WebSocket, which no gate opens");
+    }
+    match catalogue.similar(ApiVersion::Sole, operation).as_slice() {
+        [] => format!("`{operation}` is no name that the catalogue has, and no \"VERB /path\""),
+        similar => format!(
+            "`{operation}` is no name that the catalogue has; similar: {}",
+            similar.join(", ")
+        ),
+    }
 }
 
 /// A raw request, read by the parser that hyper uses.

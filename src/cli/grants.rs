@@ -14,7 +14,7 @@ use super::{NO, OK, WrongUse};
 use crate::clock::Timestamp;
 use crate::config::{Config, DEFAULT_PATH};
 use crate::grants::{GateReport, GrantReport};
-use crate::model::TokenId;
+use crate::model::{GrantSource, TokenId};
 use crate::store::{self, Look, StateDir};
 
 #[derive(Debug, clap::Subcommand)]
@@ -248,9 +248,10 @@ fn print(report: &GateReport) {
             grant.token,
             tint(&format!("{:<8}", grant.standing), colour),
             grant.source,
-            grant
-                .used
-                .map_or_else(|| "never".to_owned(), |used| span(now.saturating_sub(used))),
+            match grant.used {
+                Some(used) => span(now.saturating_sub(used)),
+                None => unused_word(grant).to_owned(),
+            },
             grant
                 .expires
                 .map_or_else(|| "-".to_owned(), |end| span(end.saturating_sub(now))),
@@ -282,13 +283,25 @@ fn print_one(grant: &GrantReport) {
         "expires  {}",
         or(grant.expires.map(time), "nobody said")
     ));
-    say(&format!("used     {}", or(grant.used.map(time), "never")));
+    say(&format!(
+        "used     {}",
+        or(grant.used.map(time), unused_word(grant))
+    ));
     say(&format!("user     {}", plain(&or(grant.user.clone(), "-"))));
     say(&format!(
         "tenant   {}",
         plain(&or(grant.tenant.clone(), "-"))
     ));
     say(&format!("scopes   {}", plain(&grant.scopes.join(" "))));
+}
+
+/// What stands where no use is noted: of declared grants none ever is.
+fn unused_word(grant: &GrantReport) -> &'static str {
+    if grant.source == GrantSource::Config.as_str() {
+        "-"
+    } else {
+        "never"
+    }
 }
 
 /// A span of time in its largest unit.

@@ -17,7 +17,7 @@ pub(super) fn say_json(value: &impl serde::Serialize) {
     say(&serde_json::to_string_pretty(value).unwrap_or_default());
 }
 
-/// Colours a word where people look at it: green, red or yellow. Colour never carries the meaning alone.
+/// Colours a word where people look at it. Colour never carries the meaning alone.
 pub(super) fn tint(word: &str, colour: Colour) -> String {
     if io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
         format!("\u{1b}[{}m{word}\u{1b}[0m", colour.code())
@@ -31,6 +31,8 @@ pub(super) enum Colour {
     Green,
     Red,
     Yellow,
+    Bold,
+    Dim,
 }
 
 impl Colour {
@@ -39,6 +41,8 @@ impl Colour {
             Self::Green => "32",
             Self::Red => "31",
             Self::Yellow => "33",
+            Self::Bold => "1",
+            Self::Dim => "2",
         }
     }
 }

@@ -22,6 +22,8 @@ pub struct AskingConfig {
     pub limits: AskerLimits,
     /// Which grant counts where a token has a declared and a learned one.
     pub precedence: Precedence,
+    /// The gate whose learned grants this one shares.
+    pub learns_with: Option<String>,
 }
 
 /// `assumed_scopes`, where they stand.
@@ -106,6 +108,9 @@ pub(super) fn unknown_token<'d>(
         precedence: section
             .choice("grant_source", &precedence)
             .unwrap_or_default(),
+        learns_with: section
+            .string("learns_with")
+            .map(|name| name.value.to_owned()),
     };
     (setting, assumed, asking)
 }

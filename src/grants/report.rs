@@ -147,8 +147,12 @@ impl Grants {
             .declared()
             .map(|(token, grant)| GrantReport::declared(gate, token, grant, wall))
             .collect();
-        let uses = learned.uses().await?;
         let (learned, name) = (Arc::clone(learned), gate.to_owned());
+        if learned.gate() != gate {
+            // What it shares stands with the gate that it learns with.
+            return Ok(GateReport::new(&name, grants, Vec::new(), most));
+        }
+        let uses = learned.uses().await?;
         // There may be a million: the thread that answers has more to do.
         let report = tokio::task::spawn_blocking(move || {
             let rows = learned.rows().into_iter();
@@ -173,7 +177,11 @@ impl Grants {
             .declared()
             .filter(|(known, _)| *known == token)
             .map(|(token, grant)| GrantReport::declared(gate, token, grant, wall));
-        let stored = learned.row(token).await?;
+        let stored = if learned.gate() == gate {
+            learned.row(token).await?
+        } else {
+            None
+        };
         Ok(declared
             .chain(stored.map(|row| GrantReport::of(gate, row, learned.now())))
             .collect())

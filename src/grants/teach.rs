@@ -130,7 +130,11 @@ impl Grants {
     pub async fn revoke(&self, token: TokenId) {
         // The token itself at once: what else ends has to be looked up.
         self.learned.end_here(&[token], Standing::Revoked);
-        let mut tokens = self.learned.related(token).await;
+        let mut tokens = if self.scene.vendor.revokes_sessions() {
+            self.learned.related(token).await
+        } else {
+            Vec::new()
+        };
         if !tokens.contains(&token) {
             tokens.push(token);
         }

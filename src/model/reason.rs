@@ -150,7 +150,7 @@ impl Reason {
                 "see the gate's rules; the first that matches the operation decides"
             }
             Self::OperationUnlisted => {
-                "check the method's name with `grantgate explain`; the catalogue does not open it"
+                "check its name: `grantgate catalogue VENDOR` lists those that are known"
             }
             Self::ScopeMissing => "add the missing scope to the app and authorise it again",
             Self::BatchMemberDenied => "see the refused members",

@@ -309,6 +309,11 @@ impl Vendor {
         matches!(self, Self::RingCentral)
     }
 
+    /// True if a revocation ends every token of the login, not only the one that is named.
+    pub const fn revokes_sessions(self) -> bool {
+        matches!(self, Self::RingCentral)
+    }
+
     /// What an answer of LiveChat's `GET /v2/info` says about the token that was asked about.
     pub(super) fn info(self, asked: &Secret<'_>, body: &[u8]) -> Finding {
         let Ok(fields) = serde_json::from_slice::<Fields<'_>>(body) else {

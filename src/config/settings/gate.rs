@@ -89,6 +89,13 @@ pub(super) const GATE: Table = Table {
             about: "Which grant counts where a token has a declared and a learned one; `narrowest` is what both allow",
         },
         Setting {
+            name: "learns_with",
+            kind: Kind::Text(Form::Plain),
+            default: Default::Nothing,
+            about: "The name of another gate of the same vendor: each knows what the other learns. For the vendor's other \
+                    hosts, by which no login passes",
+        },
+        Setting {
             name: "unlisted_operation",
             kind: Kind::Word(&["refuse", "prefix", "forward"]),
             default: Default::Text("prefix"),

@@ -275,7 +275,7 @@ impl<'r, 'c> Reader<'r, 'c> {
         let verb = if known { verb } else { "unknown" };
         self.call.operation = Asked::Unlisted {
             version: ApiVersion::Sole,
-            name: cap_name(&format!("{verb} {}", self.catalogue.outline(path))),
+            name: cap_name(&format!("{verb} {}", outline(self.catalogue, path))),
             assumed: None,
         };
     }
@@ -374,4 +374,19 @@ fn single_of<'c>(catalogue: &'c Catalogue, operation: &Operation) -> Option<&'c 
         .strip_suffix('s')
         .and_then(named)
         .or_else(|| named(action))
+}
+
+/// A path as records may show it. An action that the catalogue does not have is named all the same, where it is written as
+/// actions are: it cannot be a token.
+fn outline(catalogue: &Catalogue, path: &str) -> String {
+    let outline = catalogue.outline(path);
+    let action = path.rsplit('/').next().unwrap_or_default();
+    let named = (1..=40).contains(&action.len())
+        && action
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    match outline.strip_suffix("/action/{}") {
+        Some(before) if named => format!("{before}/action/{action}"),
+        _ => outline,
+    }
 }
