@@ -8,6 +8,7 @@ mod journal;
 mod place;
 mod report;
 mod secret;
+mod section;
 mod settings;
 mod shared;
 
@@ -22,13 +23,16 @@ pub use grant::GrantConfig;
 pub use place::Upstream;
 pub use report::{ConfigError, Notice};
 pub(crate) use settings::schema;
+#[cfg(test)]
+pub(crate) use settings::settings_page;
 
 use crate::audit::{self, Guarantee};
 use crate::snapshot::Limits;
 use crate::store;
 use crate::tls;
-use document::{Document, Section};
+use document::Document;
 use gate::Common;
+use section::Section;
 
 /// Where the configuration lies unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "config/grantgate.toml";

@@ -21,7 +21,7 @@ const TIERS: [&[&str]; 8] = [
     &["grants"],
     &["snapshot", "proxy"],
     &["admin"],
-    &["config", "app", "cli", "emulator", "main"],
+    &["config", "app", "cli", "emulator", "docs", "main"],
 ];
 
 /// Crates and paths that tiers may not touch.

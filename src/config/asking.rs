@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::LimitsSection;
-use super::document::{Placed, Section};
+use super::document::Placed;
 use super::place;
+use super::section::Section;
 use crate::grants::{AskerLimits, Introspection, Precedence};
 use crate::oauth::Introspector;
 use crate::policy::UnknownToken;

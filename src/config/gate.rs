@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use super::LimitsSection;
 use super::asking::{AskingConfig, unknown_token};
-use super::document::{Placed, Section, printable};
+use super::document::Placed;
 use super::grant::{GrantConfig, grants};
 use super::journal::{GUARANTEES, can_be_best_effort};
 use super::place::{Upstream, leads_to, tls, upstream};
+use super::section::{Section, printable};
 use crate::audit::{Guarantee, OnAuditFailure};
 use crate::catalogue::{Catalogue, CatalogueText};
 use crate::model::{Holding, Mode, Pattern};

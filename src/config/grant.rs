@@ -1,7 +1,7 @@
 //! `[[gate.grant]]`: declared grants.
 
-use super::document::Section;
 use super::gate::known_scopes;
+use super::section::Section;
 use crate::catalogue::Catalogue;
 use crate::model::{Grant, Holding, Secret};
 use crate::vendor::Vendor;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::document::Section;
+use super::section::Section;
 use crate::audit::{self, Guarantee, OnAuditFailure, Retention, Rolling};
 use crate::model::Mode;
 use crate::policy::{Effect, Rule};

@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 
 use super::LimitsSection;
-use super::document::{Placed, Section};
+use super::document::Placed;
+use super::section::Section;
 use crate::tls;
 use crate::upstream;
 use crate::vendor::Vendor;

@@ -2,7 +2,8 @@
 
 use toml::de::DeValue;
 
-use super::document::{Placed, Section, printable};
+use super::document::Placed;
+use super::section::{Section, printable};
 use super::settings::SECRET;
 
 impl Section<'_, '_> {

@@ -7,6 +7,8 @@ mod page;
 mod process;
 mod schema;
 
+#[cfg(test)]
+pub(crate) use page::settings_page;
 pub(crate) use schema::schema;
 
 /// A table of the configuration.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::LimitsSection;
-use super::document::{Placed, Section};
+use super::document::Placed;
 use super::place;
+use super::section::Section;
 use crate::model::{Secret, TokenIdKey};
 use crate::shared::{Login, Settings};
 
