@@ -5,6 +5,8 @@
 //! close what is left, write the journal to its end. A second signal skips the waiting.
 
 mod assemble;
+#[cfg(feature = "otlp")]
+pub mod collector;
 mod core;
 mod hearing;
 mod learning;
@@ -206,6 +208,8 @@ where
                 reloader.reload(&journal);
             }
         }
+        // A supervisor knows then that the silence is meant.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         tracing::info!(grace_secs = grace.as_secs(), "stopping: calls under way may end");
         health.stopping();
         stop.send_replace(Stop::Drain);

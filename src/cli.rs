@@ -8,6 +8,7 @@ mod demo;
 mod emulate;
 mod explain;
 mod grants;
+mod log;
 mod output;
 mod serve;
 mod version;

@@ -13,6 +13,7 @@ mod pattern;
 mod reason;
 mod scope;
 mod token;
+mod trace;
 
 pub use batch::{Batch, Layout, Member};
 pub use call::{
@@ -30,3 +31,4 @@ pub use pattern::{Pattern, edit_distance};
 pub use reason::Reason;
 pub use scope::{Holding, ScopeSet};
 pub use token::{Finding, GrantType, TokenAnswer, TokenPurpose, TokenRequest};
+pub use trace::TraceParent;

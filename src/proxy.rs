@@ -18,6 +18,7 @@ mod read;
 mod record;
 mod respond;
 mod serve;
+mod span;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -31,6 +32,8 @@ pub use answer::AnswerBody;
 pub use body::{BodyError, CallBody};
 pub use held::Budget;
 pub use serve::{Connection, Protocol, serve};
+#[cfg(feature = "otlp")]
+pub use span::collect as collect_spans;
 
 use crate::audit::Outbox;
 use crate::model::Reason;

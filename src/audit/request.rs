@@ -2,7 +2,7 @@
 
 use super::json::{push_json_string, push_number};
 use super::member::{cap, list, word};
-use crate::model::Inspected;
+use crate::model::{Inspected, TraceParent};
 
 /// The longest path that is kept, in bytes: longer than any of a catalogued operation.
 const PATH_CAP: usize = 192;
@@ -23,6 +23,8 @@ pub struct RequestFacts<'r> {
     pub query: &'r str,
     /// The app's `x-request-id`.
     pub client_request_id: Option<&'r [u8]>,
+    /// Where the call stands in the app's trace.
+    pub trace: Option<TraceParent<'r>>,
     /// The body's length, as far as it was read.
     pub body_bytes: u64,
     /// How much of the body was looked at.
@@ -53,6 +55,10 @@ impl RequestFacts<'_> {
         if let Some(id) = self.client_request_id {
             out.extend_from_slice(b",\"client_request_id\":");
             push_json_string(out, id);
+        }
+        if let Some(TraceParent { trace_id, span_id }) = self.trace {
+            word(out, "trace_id", trace_id);
+            word(out, "span_id", span_id);
         }
         if self.body_bytes > 0 || self.inspected != Inspected::None {
             out.extend_from_slice(b",\"body\":{\"bytes\":");

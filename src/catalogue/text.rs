@@ -206,7 +206,7 @@ pub(super) fn operations(
 }
 
 /// The day or month up to which the tables tell what the vendor documents: a remark at the head of the operations.
-pub(super) fn as_of<'t>(text: CatalogueText<'t>) -> &'t str {
+pub(super) fn as_of(text: CatalogueText<'_>) -> &str {
     let mut remarks = text
         .operations
         .lines()

@@ -1,11 +1,9 @@
 //! `serve`: runs the gates.
 
-use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 
-use tracing_subscriber::EnvFilter;
-
 use super::ConfigArgument;
+use super::log::Log;
 use crate::app;
 use crate::store;
 
@@ -22,7 +20,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
-    init_log(arguments.log_json);
+    let _log = Log::begin(arguments.log_json)?;
     let (config, text) = arguments.config.load()?;
     let probe = store::probe_disk(&config.audit.dir)?;
     tracing::info!(
@@ -34,9 +32,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     if probe.volatile {
         tracing::warn!("the journal lies in memory: it does not survive the machine");
     }
-    let ready = |ready: &app::Ready| match &arguments.ready_file {
-        Some(path) => app::write_ready_file(path, ready),
-        None => Ok(()),
+    let ready = |ready: &app::Ready| {
+        if let Some(path) = &arguments.ready_file {
+            app::write_ready_file(path, ready)?;
+        }
+        // Nothing without NOTIFY_SOCKET; a supervisor that cannot be told stops waiting by itself.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        Ok(())
     };
     app::run(
         config,
@@ -46,20 +48,4 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         app::signals,
     )?;
     Ok(super::OK)
-}
-
-/// The process log goes to stderr; `RUST_LOG` chooses the level, `info` without it.
-pub(super) fn init_log(json: bool) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(colours);
-    // A second initialisation, as in tests, changes nothing.
-    let _ = if json {
-        builder.json().try_init()
-    } else {
-        builder.try_init()
-    };
 }

@@ -1,5 +1,7 @@
 //! What `--version` says.
 
+use std::fmt::Write as _;
+
 use crate::catalogue::Edition;
 use crate::vendor::Vendor;
 
@@ -8,10 +10,8 @@ pub(super) fn long() -> String {
     let mut text = env!("CARGO_PKG_VERSION").to_owned();
     for vendor in Vendor::ALL {
         let Edition { version, as_of } = Edition::of(vendor.bundled_catalogue());
-        text.push_str(&format!(
-            "\n{:<12} catalogue {version}, as of {as_of}",
-            vendor.name()
-        ));
+        let name = vendor.name();
+        let _ = write!(text, "\n{name:<12} catalogue {version}, as of {as_of}");
     }
     text
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Core;
 use super::admit::Admitted;
+use super::span::CallSpan;
 use crate::audit::{CompletionRecord, EventId, EventKind, Origin, Receipt};
 use crate::clock::Timestamp;
 use crate::model::{Decision, Outcome, Reason};
@@ -49,6 +50,8 @@ pub(super) struct Exchange {
     pub(super) leads_away: bool,
     /// What becomes of the decision's record.
     pub(super) decision: Option<Receipt>,
+    /// The call in a distributed trace.
+    pub(super) span: CallSpan,
     /// Counts while the call has not ended.
     pub(super) admitted: Option<Admitted>,
     arrival: Arrival,
@@ -79,6 +82,7 @@ impl Exchange {
             route,
             leads_away,
             decision: None,
+            span: CallSpan::default(),
             admitted: None,
             arrival,
             sent: None,
@@ -157,10 +161,14 @@ impl Drop for Exchange {
             Outcome::ClientGone
         };
         let duration = self.arrival.instant.elapsed();
+        let outcome = self.outcome.unwrap_or(given_up);
+        let status = self.response.map(|(status, _)| status);
+        self.span.end(outcome, status);
+        tracing::debug!(decision = %self.event, outcome = outcome.as_str(), status, "a call has ended");
         let record = CompletionRecord {
             event: self.event,
             time: self.arrival.after(duration),
-            outcome: self.outcome.unwrap_or(given_up),
+            outcome,
             reason: self.reason,
             response: self
                 .response

@@ -39,6 +39,7 @@ pub(super) fn forward(
     let mut request = permitted.into_request();
     let route = exchange.route;
     rebuild(&mut request, gate, route, watching);
+    exchange.span.goes_with(request.headers_mut());
     if route == Route::AuthorizationServer {
         // A token answer is short, and to be read by whoever learns from it.
         let identity = HeaderValue::from_static("identity");
@@ -98,7 +99,7 @@ fn unanswered(gate: &Gate, mut exchange: Exchange, error: SendError) -> Forwarde
             failed(exchange, Reason::UpstreamTimeout, Outcome::NotForwarded)
         }
         SendError::Connect(error) => {
-            tracing::debug!(gate = gate.name, %error, "no connection");
+            tracing::debug!(decision = %exchange.event, gate = gate.name, %error, "no connection");
             failed(exchange, Reason::UpstreamUnreachable, Outcome::NotForwarded)
         }
         SendError::Broken { source, peer } => {

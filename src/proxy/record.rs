@@ -8,11 +8,12 @@ use http::{Method, Version};
 
 use super::exchange::{Arrival, Exchange};
 use super::identify::Identity;
+use super::span::{CallSpan, Facts};
 use super::{Connection, Core};
 use crate::audit::{
     About, CallFacts, DecisionRecord, EventId, OnAuditFailure, Receipt, RequestFacts,
 };
-use crate::model::{Asked, Call, Decision, Mode, Reason, Server};
+use crate::model::{Asked, Call, Decision, Mode, Reason, Server, TraceParent};
 use crate::policy;
 use crate::snapshot::{Gate, Route};
 use crate::telemetry::{CallKey, OperationKey};
@@ -68,6 +69,9 @@ pub(super) fn decision(
         Server::Authorization => Route::AuthorizationServer,
         Server::Resource => Route::Upstream,
     };
+    let field = |name| head.headers.get(name).map(http::HeaderValue::as_bytes);
+    let request_id = field("x-request-id").filter(fits_id);
+    let trace = field("traceparent").and_then(TraceParent::parse);
     let record = DecisionRecord {
         facts: CallFacts {
             event,
@@ -88,11 +92,8 @@ pub(super) fn decision(
                 },
                 path: &path,
                 query,
-                client_request_id: head
-                    .headers
-                    .get("x-request-id")
-                    .map(http::HeaderValue::as_bytes)
-                    .filter(fits_id),
+                client_request_id: request_id,
+                trace,
                 body_bytes,
                 inspected: call.inspected,
             },
@@ -115,6 +116,33 @@ pub(super) fn decision(
     let receipt = core
         .outbox
         .decision(gate.guarantee, |out| record.write(out));
+    count(core, gate, call, decision);
+    let mut exchange = Exchange::new(core, event, arrival, route, call.leads_away);
+    exchange.decision = Some(receipt.clone());
+    exchange.span = CallSpan::begin(&Facts {
+        event,
+        gate: &gate.name,
+        vendor: gate.vendor.name(),
+        operation: call.operation.name(),
+        method: known_verb(&head.method),
+        verdict: &decision.verdict,
+        headers: &head.headers,
+    });
+    tracing::debug!(
+        decision = %event,
+        gate = gate.name,
+        verdict = decision.verdict.word().as_str(),
+        reason = decision.verdict.reason.as_str(),
+        operation = call.operation.name(),
+        request_id = request_id.and_then(|id| str::from_utf8(id).ok()),
+        trace_id = trace.map(|trace| trace.trace_id),
+        "a call is decided"
+    );
+    (exchange, Recording(receipt))
+}
+
+/// Counts a call, and of a batch the permitted members.
+fn count(core: &Core, gate: &Gate, call: &Call<'_, '_>, decision: &Decision<'_>) {
     core.counts.count(CallKey {
         gate: gate.index,
         decision: decision.verdict.word(),
@@ -138,9 +166,6 @@ pub(super) fn decision(
             operations.map(|operation| gate.number(operation)),
         );
     }
-    let mut exchange = Exchange::new(core, event, arrival, route, call.leads_away);
-    exchange.decision = Some(receipt.clone());
-    (exchange, Recording(receipt))
 }
 
 impl Recording {

@@ -61,7 +61,9 @@ impl Stage {
         loop {
             let _ = self.journal.read(|line| {
                 let record: Value = serde_json::from_str(line).unwrap_or_default();
-                ended |= record["event_kind"] == "call.completion";
+                ended |= record
+                    .get("event_kind")
+                    .is_some_and(|kind| kind == "call.completion");
                 news.push(brief(&record));
             });
             if ended || since.elapsed() > PATIENCE {

@@ -1,0 +1,69 @@
+//! The process log, and with the feature `otlp` the way of spans to their collector.
+
+use std::io::{self, IsTerminal as _};
+
+#[cfg(feature = "otlp")]
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
+
+#[cfg(feature = "otlp")]
+use crate::app::collector::{Collector, TARGET};
+
+/// What is needed until the end of the log.
+#[derive(Debug)]
+pub(super) struct Log {
+    #[cfg(feature = "otlp")]
+    _collector: Option<Collector>,
+}
+
+impl Log {
+    /// Begins the log on stderr; `RUST_LOG` chooses the level, `info` without it. A second beginning, as in tests, changes
+    /// nothing.
+    #[cfg(not(feature = "otlp"))]
+    #[expect(clippy::unnecessary_wraps, reason = "with the feature it can fail")]
+    pub(super) fn begin(json: bool) -> anyhow::Result<Self> {
+        let _ = tracing_subscriber::registry()
+            .with(lines(json).with_filter(level()))
+            .try_init();
+        Ok(Self {})
+    }
+
+    /// Begins the log on stderr, and collects spans where a collector is named.
+    #[cfg(feature = "otlp")]
+    pub(super) fn begin(json: bool) -> anyhow::Result<Self> {
+        let collector = Collector::from_environment()?;
+        let is_span = |of: &tracing::Metadata<'_>| of.target() == TARGET;
+        let spans = collector.as_ref().map(|collector| {
+            tracing_opentelemetry::layer()
+                .with_tracer(collector.tracer())
+                .with_location(false)
+                .with_threads(false)
+                .with_filter(filter_fn(is_span))
+        });
+        let lines = lines(json).with_filter(level().and(filter_fn(move |of| !is_span(of))));
+        let _ = tracing_subscriber::registry()
+            .with(lines)
+            .with(spans)
+            .try_init();
+        Ok(Self {
+            _collector: collector,
+        })
+    }
+}
+
+fn level() -> EnvFilter {
+    EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"))
+}
+
+fn lines(json: bool) -> Box<dyn Layer<Registry> + Send + Sync> {
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
+    if json {
+        lines.json().boxed()
+    } else {
+        lines.boxed()
+    }
+}
