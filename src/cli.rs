@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, DEFAULT_PATH};
-use output::complain;
+use output::{complain, complain_folded};
 
 /// Exit codes: all is well, no, and a wrong use or configuration.
 const OK: u8 = 0;
@@ -46,7 +46,7 @@ enum Command {
     Serve(serve::Arguments),
     /// Validate a configuration and say what would run
     Check(check::Arguments),
-    /// See it work: an emulated portal, a gate before it, a few calls and their verdicts
+    /// See it work: three emulated vendors, a gate before each, an app, its calls and their verdicts
     Demo,
     /// Run an emulated vendor alone
     Emulate(emulate::Arguments),
@@ -100,7 +100,7 @@ pub fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             let wrong_use = error.is::<ConfigError>() || error.is::<WrongUse>();
-            complain(&format!("error: {error:#}"));
+            complain_folded(&format!("error: {error:#}"));
             ExitCode::from(if wrong_use { USAGE } else { NO })
         }
     }

@@ -144,8 +144,12 @@ fn verify(arguments: &Verify) -> anyhow::Result<u8> {
     } else {
         match &answer.broken {
             None => say(&format!(
-                "intact: {} records in {} segments, the last is {} with hash {}",
-                answer.records, answer.segments, answer.last_seq, answer.head
+                "intact: {} records in {} segment{}, the last is {} with hash {}",
+                answer.records,
+                answer.segments,
+                if answer.segments == 1 { "" } else { "s" },
+                answer.last_seq,
+                answer.head
             )),
             Some(broken) => {
                 say(&format!(

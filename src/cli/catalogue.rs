@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use super::output::{say, say_json};
+use super::output::{say, say_folded, say_json};
 use super::{OK, WrongUse};
 use crate::catalogue::{Catalogue, describe};
-use crate::model::Operation;
+use crate::model::{Operation, edit_distance};
 use crate::vendor::Vendor;
 
 #[derive(Debug, clap::Args)]
@@ -75,11 +75,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
                 .iter()
                 .map(|info| info.code.as_ref())
                 .collect();
-            return Err(WrongUse(format!(
-                "{name} has no scope `{scope}`; it has {}",
-                codes.join(", ")
-            ))
-            .into());
+            let near = codes.iter().min_by_key(|code| edit_distance(code, scope));
+            let hint = match near {
+                Some(near) if edit_distance(near, scope) <= 2 => format!("did you mean `{near}`?"),
+                _ => format!("it has {}", codes.join(", ")),
+            };
+            return Err(WrongUse(format!("{name} has no scope `{scope}`; {hint}")).into());
         }
     };
     if arguments.json {
@@ -103,14 +104,21 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         } else {
             ""
         };
-        say(&format!(
-            "{name:<56}  {}{deprecated}",
-            describe(&operation.requirement)
-        ));
+        let needs = format!("{}{deprecated}", describe(&operation.requirement));
+        if name.len() <= NAMES && needs.len() <= NEEDS {
+            say(&format!("{name:<NAMES$}  {needs}"));
+        } else {
+            say(&name);
+            say_folded("    ", "    ", &needs);
+        }
     }
     say(&format!("{} operations", operations.len()));
     Ok(OK)
 }
+
+/// The columns of names and of what they need, beside each other.
+const NAMES: usize = 54;
+const NEEDS: usize = 24;
 
 /// The vendor with this name.
 pub(super) fn vendor(name: &str) -> Result<Vendor, WrongUse> {

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use http::{HeaderName, HeaderValue, Method, Request};
 use serde::Serialize;
 
-use super::output::{colour_of, say, say_json, tint};
+use super::output::{colour_of, say, say_json, say_under, tint};
 use super::{NO, OK, WrongUse};
 use crate::catalogue::Catalogue;
 use crate::model::{ApiVersion, Asked, Call, CredentialRead, Decision, Grant, GrantView, Reason};
@@ -233,31 +233,30 @@ fn tell(answer: &Answer) {
         "{} ({}{version})",
         answer.operation, answer.vendor
     ));
-    say(&format!("  needs    {}", answer.requirement));
+    say_under("needs", &answer.requirement);
     if let (Some(access), Some(who)) = (answer.access, &answer.who) {
-        say(&format!("  access   {access}, by {who}"));
+        say_under("access", &format!("{access}, by {who}"));
     }
     if answer.deprecated == Some(true) {
-        say("  status   deprecated");
+        say_under("status", "deprecated");
     }
     if let (Some(source), Some(confidence)) = (&answer.source, answer.confidence) {
-        say(&format!("  source   {source} ({confidence})"));
+        say_under("source", &format!("{source} ({confidence})"));
     }
     if let Some(note) = &answer.note {
-        say(&format!("  note     {note}"));
+        say_under("note", note);
     }
     for (position, sentence) in answer.read_as.story.iter().enumerate() {
-        let label = if position == 0 { "read" } else { "" };
-        say(&format!("  {label:<8} {sentence}"));
+        say_under(if position == 0 { "read" } else { "" }, sentence);
     }
     if let (Some(fault), Some(detail)) = (answer.read_as.fault, answer.read_as.detail) {
-        say(&format!("  unclear  {fault}: {detail}"));
+        say_under("unclear", &format!("{fault}: {detail}"));
     }
     if !answer.similar.is_empty() {
-        say(&format!("  similar  {}", answer.similar.join(", ")));
+        say_under("similar", &answer.similar.join(", "));
     }
     for member in &answer.members {
-        say(&told(member));
+        say_under("member", &told(member));
     }
     if let Some(verdict) = &answer.verdict {
         let missing = match verdict.missing.as_slice() {
@@ -265,9 +264,9 @@ fn tell(answer: &Answer) {
             missing => format!(", missing {}", missing.join(", ")),
         };
         let word = tint(verdict.decision, colour_of(verdict.decision));
-        say(&format!("  verdict  {word}: {}{missing}", verdict.reason));
+        say_under("verdict", &format!("{word}: {}{missing}", verdict.reason));
         if !verdict.remedy.is_empty() {
-            say(&format!("  remedy   {}", verdict.remedy));
+            say_under("remedy", verdict.remedy);
         }
     }
 }
@@ -294,7 +293,7 @@ fn told(member: &MemberAnswer) -> String {
         [] => String::new(),
         missing => format!(", missing {}", missing.join(", ")),
     };
-    format!("  member   {key}: {operation}{refers}: {verdict}{missing}")
+    format!("{key}: {operation}{refers}: {verdict}{missing}")
 }
 
 /// The request that calls an operation, with a token that stands for the one whose scopes are given.

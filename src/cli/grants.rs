@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
-use super::output::{Colour, say, say_json, tint};
+use super::output::{Colour, say, say_folded, say_json, tint};
 use super::{NO, OK, WrongUse};
 use crate::clock::Timestamp;
 use crate::config::{Config, DEFAULT_PATH};
@@ -232,9 +232,7 @@ fn print(report: &GateReport) {
     let all = report.grants.len() + report.more;
     say(&format!("gate {}: {all} grants", report.gate));
     if all > 0 {
-        say(
-            "  token id                          standing  source         used    expires  user        scopes",
-        );
+        say("  token id                          standing  source         used    expires");
     }
     let now = Timestamp::now().as_secs();
     for grant in &report.grants {
@@ -244,7 +242,7 @@ fn print(report: &GateReport) {
             Colour::Yellow
         };
         say(&format!(
-            "  {}  {}  {:<13}  {:>6}  {:>7}  {:<10}  {}",
+            "  {}  {}  {:<13}  {:>6}  {:>7}",
             grant.token,
             tint(&format!("{:<8}", grant.standing), colour),
             grant.source,
@@ -255,16 +253,19 @@ fn print(report: &GateReport) {
             grant
                 .expires
                 .map_or_else(|| "-".to_owned(), |end| span(end.saturating_sub(now))),
-            plain(grant.user.as_deref().unwrap_or("-")),
-            plain(&grant.scopes.join(" ")),
         ));
+        let user = grant.user.as_deref().map(|user| format!("user {user}: "));
+        let scopes = grant.scopes.join(" ");
+        let whose = format!("{}{scopes}", user.unwrap_or_default());
+        say_folded("      ", "      ", &plain(&whose));
     }
     if report.more > 0 {
         say(&format!("  and {} more: see --most", report.more));
     }
     let unused: Vec<&str> = report.never_used().collect();
     if !unused.is_empty() {
-        say(&format!("  granted but never used: {}", unused.join(" ")));
+        let unused = format!("granted but never used: {}", unused.join(" "));
+        say_folded("  ", "      ", &unused);
     }
 }
 

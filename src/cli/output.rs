@@ -7,9 +7,48 @@ pub(super) fn say(line: &str) {
     let _ = writeln!(io::stdout().lock(), "{line}");
 }
 
+/// The width in columns that people's output fits where it can.
+const WIDTH: usize = 80;
+
+/// Prints a text under a label, folded: what follows its first line stands below its beginning.
+pub(super) fn say_under(label: &str, text: &str) {
+    say_folded(&format!("  {label:<8} "), &" ".repeat(11), text);
+}
+
+/// Prints a text, folded, with what stands before its first line and before the others.
+pub(super) fn say_folded(first: &str, others: &str, text: &str) {
+    for line in folded(text, WIDTH, first, others) {
+        say(&line);
+    }
+}
+
+/// Lines no wider than this where words allow it; colours take no room.
+pub(super) fn folded(text: &str, width: usize, first: &str, others: &str) -> Vec<String> {
+    let options = textwrap::Options::new(width)
+        .initial_indent(first)
+        .subsequent_indent(others)
+        .break_words(false)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+    let lines = textwrap::wrap(text, options);
+    lines
+        .into_iter()
+        .map(std::borrow::Cow::into_owned)
+        .collect()
+}
+
 /// Prints a line to stderr.
 pub(super) fn complain(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Prints a sentence to stderr, folded where people look at it: what reads a log wants it in one line.
+pub(super) fn complain_folded(text: &str) {
+    if text.contains('\n') || !io::stderr().is_terminal() {
+        return complain(text);
+    }
+    for line in folded(text, WIDTH, "", "       ") {
+        complain(&line);
+    }
 }
 
 /// Prints a value as JSON.

@@ -101,8 +101,32 @@ const SECRETS: [&str; 6] = [
     "redis",
 ];
 
+/// The columns that a hint takes at most.
+const WIDTH: usize = 80;
+
+/// A line whose addresses end with their host: a webhook's URL, pasted whole, holds its secret behind it.
+fn mask_path(line: &str) -> String {
+    let mut shown = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find("://") {
+        let (before, address) = rest.split_at(at + 3);
+        shown.push_str(before);
+        let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'');
+        let (address, after) = address.split_at(address.find(ends).unwrap_or(address.len()));
+        let host = address
+            .find(['/', '?', '#'])
+            .map_or(address.len(), |at| at + 1);
+        let (host, path) = address.split_at(host);
+        shown.push_str(host);
+        shown.extend(path.chars().map(|_| '*'));
+        rest = after;
+    }
+    shown + rest
+}
+
 /// A line as it may be shown: what follows the name of a setting that holds a secret is replaced, letter by letter.
 fn mask(line: &str) -> String {
+    let line = &mask_path(line);
     let begin = SECRETS.iter().flat_map(|key| {
         line.match_indices(key).filter_map(|(at, _)| {
             let (before, rest) = (line.get(..at)?, line.get(at + key.len()..)?);
@@ -142,7 +166,14 @@ impl fmt::Display for Notice {
             " ".repeat(self.column - 1),
             "^".repeat(self.width)
         )?;
-        write!(f, "{gutter} = hint: {}", self.hint)
+        // A hint is prose: it is folded as a terminal wants it.
+        let (first, others) = (format!("{gutter} = hint: "), " ".repeat(gutter.len() + 9));
+        let options = textwrap::Options::new(WIDTH)
+            .initial_indent(&first)
+            .subsequent_indent(&others)
+            .break_words(false)
+            .word_splitter(textwrap::WordSplitter::NoHyphenation);
+        f.write_str(&textwrap::fill(&self.hint, options))
     }
 }
 
@@ -174,6 +205,10 @@ mod tests {
                 r#"redis = "***************""#,
             ),
             (r#"redis_ca = "ca.pem""#, r#"redis_ca = "ca.pem""#),
+            (
+                r#"upstream = "https://p.example/rest/1/abc/" # or https://q.example"#,
+                r#"upstream = "https://p.example/***********" # or https://q.example"#,
+            ),
             (
                 r#"introspection = { client_id = "a", client_secret = "b" }"#,
                 r#"introspection = { client_id = "a", client_secret = "*" *"#,

@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::document::{Document, Placed, Span};
 use super::report::Finding;
-use super::settings::{Default as Unset, Kind, Setting, Table};
+use super::settings::{Default as Unset, Kind, ROOT, Setting, Table};
 use crate::model::edit_distance;
 
 /// One table of the document. Names, bounds and defaults are those of [`super::settings`]; [`Section::finish`] names what
@@ -289,9 +289,11 @@ impl<'d, 't> Section<'d, 't> {
         if self.finished.replace(true) {
             return;
         }
-        let settings = || self.known.settings.iter().map(|setting| setting.name);
         debug_assert!(
-            settings().all(|name| self.asked.borrow().contains(&name)),
+            self.known
+                .settings
+                .iter()
+                .all(|setting| self.asked.borrow().contains(&setting.name)),
             "a setting of [{}] is not read",
             self.known.path
         );
@@ -300,19 +302,10 @@ impl<'d, 't> Section<'d, 't> {
             if self.setting(name).is_some() {
                 continue;
             }
-            let near = settings().min_by_key(|known| edit_distance(known, name));
-            let hint = match near {
-                Some(near) if edit_distance(near, name) <= 2 => format!("did you mean `{near}`?"),
-                _ => {
-                    let mut known: Vec<&str> = settings().collect();
-                    known.sort_unstable();
-                    format!("known here: {}", known.join(", "))
-                }
-            };
             self.problem_at(
                 &key.span(),
                 format!("unknown setting `{}`", printable(name)),
-                hint,
+                self.meant(name),
             );
         }
     }
@@ -325,8 +318,53 @@ impl<'d, 't> Section<'d, 't> {
         expected: &str,
     ) -> Option<T> {
         let message = format!("`{key}` must be {expected}, not {}", kind(found));
-        self.problem_at(span, message, "correct the value");
+        let hint = match (expected, found) {
+            ("a list of strings", DeValue::String(text)) => {
+                format!("write it in brackets: {key} = [\"{}\"]", printable(text))
+            }
+            ("a list of strings", _) => format!("write {key} = [\"…\", \"…\"]"),
+            ("a string", _) => format!("write it in quotes: {key} = \"…\""),
+            ("a whole number", _) => format!("write digits without quotes: {key} = 1"),
+            ("true or false", _) => format!("write it without quotes: {key} = true"),
+            ("a table", _) => format!("write {key} = {{ … }}, or [{key}] on a line of its own"),
+            _ => format!("write {key} as {expected}"),
+        };
+        self.problem_at(span, message, hint);
         None
+    }
+
+    /// What somebody may have meant by the name of no setting here.
+    fn meant(&self, name: &str) -> String {
+        let near = |table: &'static Table| {
+            let names = table.settings.iter().map(|setting| setting.name);
+            names
+                .map(|known| (edit_distance(known, name), known))
+                .min()
+                .filter(|(distance, _)| *distance <= 2)
+        };
+        if let Some((_, known)) = near(self.known) {
+            return format!("did you mean `{known}`?");
+        }
+        let elsewhere = ROOT
+            .settings
+            .iter()
+            .filter_map(|setting| match setting.kind {
+                Kind::Table(table) => Some((near(table)?, format!("[{}]", setting.name))),
+                Kind::Tables(table) => Some((near(table)?, format!("[[{}]]", setting.name))),
+                _ => None,
+            })
+            .min();
+        if let Some(((_, known), place)) = elsewhere {
+            return format!("`{known}` is a setting of {place}: write it below that line");
+        }
+        let mut known: Vec<&str> = self
+            .known
+            .settings
+            .iter()
+            .map(|setting| setting.name)
+            .collect();
+        known.sort_unstable();
+        format!("known here: {}", known.join(", "))
     }
 }
 

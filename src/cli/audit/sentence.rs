@@ -100,7 +100,11 @@ pub(in crate::cli) fn sentence(record: &Value) -> String {
             number("/response/status"),
             text(record, "/detail").map_or_else(String::new, |detail| format!(", {detail}"))
         ),
-        _ => of("/gate"),
+        "audit.started" => format!("{} of stream {}", of("/audit/guarantee"), of("/stream")),
+        "policy.loaded" => format!("generation {}", number("/gen")),
+        _ => text(record, "/gate").unwrap_or_default().to_owned(),
     };
     format!("{time} {:>8} {kind} {what}", number("/seq"))
+        .trim_end()
+        .to_owned()
 }

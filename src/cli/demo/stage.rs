@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use textwrap::core::display_width;
 
 use crate::audit::Follower;
-use crate::cli::output::{Colour, colour_of, say, tint};
+use crate::cli::output::{Colour, colour_of, folded, say, tint};
 
 /// From this width on the journal stands beside the app, in columns.
 const WIDE: usize = 120;
@@ -84,12 +85,12 @@ impl Stage {
             return;
         };
         let left = width * 11 / 20;
-        let app = folded(app, left - 2);
-        let journal = folded(journal, width - left - 2);
+        let app = rows(app, left - 2);
+        let journal = rows(journal, width - left - 2);
         for row in 0..app.len().max(journal.len()) {
             let cell = |side: &[String]| side.get(row).cloned().unwrap_or_default();
             let (app, record) = (cell(&app), cell(&journal));
-            let gap = " ".repeat((left - 1).saturating_sub(columns(&app)));
+            let gap = " ".repeat((left - 1).saturating_sub(display_width(&app)));
             say(&format!("{app}{gap}{} {record}", tint("│", Colour::Dim)));
         }
     }
@@ -142,34 +143,13 @@ fn brief(record: &Value) -> String {
     format!("{number} {} {what}", tint(kind, Colour::Dim))
 }
 
-/// The columns that a line takes: colours take none.
-fn columns(line: &str) -> usize {
-    let mut coloured = false;
-    line.chars()
-        .filter(|c| {
-            let begins = *c == '\u{1b}';
-            let shown = !coloured && !begins;
-            coloured = begins || (coloured && *c != 'm');
-            shown
-        })
-        .count()
-}
-
 /// Lines no wider than this; what goes on is indented as its line is.
-fn folded(lines: &[String], width: usize) -> Vec<String> {
-    let mut rows = Vec::new();
-    for line in lines {
+fn rows(lines: &[String], width: usize) -> Vec<String> {
+    let rows = lines.iter().flat_map(|line| {
         let indent: String = line.chars().take_while(|c| *c == ' ').collect();
-        let mut row = String::new();
-        for word in line.split_inclusive([' ', ',', '/']) {
-            if columns(&row) + columns(word.trim_end()) > width && !row.trim().is_empty() {
-                rows.push(std::mem::replace(&mut row, format!("{indent}  ")));
-            }
-            row.push_str(word);
-        }
-        rows.push(row);
-    }
-    rows
+        folded(line.trim_start(), width, &indent, &format!("{indent}  "))
+    });
+    rows.collect()
 }
 
 #[cfg(test)]
@@ -178,19 +158,21 @@ mod tests {
 
     #[test]
     fn rows_are_as_wide_as_the_column_and_colours_take_none() {
-        let line = format!(
-            "       {}",
-            r#"{"error":"insufficient_scope", "error_description":"The request requires"}"#
-        );
-        let rows = folded(
+        let line =
+            "       The request requires higher privileges than provided by the access token"
+                .to_owned();
+        let rows = rows(
             &[line.clone(), "\u{1b}[31mdeny\u{1b}[0m short".to_owned()],
-            50,
+            40,
         );
-        assert!(rows.iter().all(|row| columns(row) <= 51), "{rows:?}");
-        assert_eq!(columns(&rows[rows.len() - 1]), "deny short".len());
-        let words = |text: &str| text.split_whitespace().collect::<String>();
+        assert!(rows.iter().all(|row| display_width(row) <= 40), "{rows:?}");
         assert_eq!(
-            words(&rows[..rows.len() - 1].concat()),
+            rows.last().map(|row| display_width(row)),
+            Some("deny short".len())
+        );
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(
+            words(&rows[..rows.len() - 1].join(" ")),
             words(&line),
             "nothing is lost"
         );
