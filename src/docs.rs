@@ -5,7 +5,8 @@
 //! | [`clients`] | How do I point my SDK at it? |
 //! | [`settings`] | What can I set, and what holds if I do not? |
 //! | [`reasons`] | Why was this refused, and what do I do now? |
-//! | [`records`] | What does a line of the journal say? |
+//! | [`grants`] | How does it know what a token may do, and when does it forget? |
+//! | [`records`] | What does a line of the journal say, and what if it cannot be written? |
 //! | [`metrics`] | What can be watched, and what should wake somebody? |
 //! | [`deployment`] | How do I run it for good: systemd, containers, Kubernetes? |
 //! | [`threats`] | What does it keep out, and what not? Which ways round have to be closed? |
@@ -21,6 +22,9 @@ pub mod settings {}
 
 #[doc = include_str!("docs/reasons.md")]
 pub mod reasons {}
+
+#[doc = include_str!("docs/grants.md")]
+pub mod grants {}
 
 #[doc = include_str!("docs/records.md")]
 pub mod records {}
@@ -191,19 +195,19 @@ mod tests {
         keep("metrics.md", &page);
     }
 
+    /// Links between files, as somebody follows them who looks at the sources.
     #[test]
-    fn every_reason_stands_in_the_readme() {
+    fn links_of_the_readme_lead_somewhere() {
         let readme = include_str!("../README.md");
-        let table = readme.split_once("## Read a refusal").unwrap().1;
-        let table = table.split("\n## ").next().unwrap();
-        for reason in Reason::ALL
-            .into_iter()
-            .filter(|reason| !reason.remedy().is_empty())
-        {
-            let word = reason.as_str();
-            let told = table.contains(&format!("`{word}`"))
-                || (word.starts_with("ambiguous_") && table.contains("`ambiguous_…`"));
-            assert!(told, "{word}");
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let links = readme
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next());
+        let local: Vec<&str> = links.filter(|link| !link.contains("://")).collect();
+        assert!(local.len() > 10);
+        for link in local {
+            assert!(root.join(link).exists(), "{link}");
         }
     }
 }

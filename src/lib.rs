@@ -37,7 +37,7 @@
 //! # The handbook
 //!
 //! [`docs`] has a page for each question of those who run it: [`clients`](docs::clients), [`settings`](docs::settings),
-//! [`reasons`](docs::reasons), [`records`](docs::records), [`metrics`](docs::metrics), [`deployment`](docs::deployment),
+//! [`reasons`](docs::reasons), [`grants`](docs::grants), [`records`](docs::records), [`metrics`](docs::metrics), [`deployment`](docs::deployment),
 //! [`threats`](docs::threats), [`tracing`](docs::tracing).
 //!
 //! # How it stops
