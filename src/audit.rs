@@ -7,6 +7,8 @@
 //! The journal is a row of segments, each closed at a size or age. Where one cannot go on (a failed write or sync, a file
 //! that somebody moved, cut or removed) the next is begun at once; what was lost is a record with its exact number.
 
+mod acknowledge;
+mod backlog;
 mod catch_up;
 mod chain;
 mod follow;

@@ -11,15 +11,21 @@ use super::outbox::{BatchState, Shared, lock};
 pub(super) struct Batch {
     bytes: Vec<u8>,
     records: Vec<(EventKind, usize)>,
+    /// Which of the records are decisions that do not hold their calls up.
+    watched: Vec<usize>,
     /// True if a decision among them must be on stable storage.
     pub(super) sync: bool,
-    /// Set if somebody waits.
+    /// Set if a call waits that must not go on without its record.
     pub(super) state: Option<Arc<BatchState>>,
+    /// Set if a call waits that goes on all the same.
+    pub(super) watched_state: Option<Arc<BatchState>>,
     pub(super) outbox: Option<Arc<Shared>>,
     /// Records that found no room.
     pub(super) lost: u64,
-    /// Set by the writer: its decisions are not written, for there is no room.
+    /// Set by the writer: decisions that hold their calls up are not written, for there is no room.
     pub(super) refused: bool,
+    /// Set by the writer: what becomes of the other decisions where there is no room.
+    pub(super) unwritten: Option<Unwritten>,
 }
 
 impl Batch {
@@ -31,6 +37,12 @@ impl Batch {
         self.records.push((kind, self.bytes.len()));
     }
 
+    /// A decision whose call goes on whatever becomes of it.
+    pub(super) fn push_watched(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.push(EventKind::CallDecision, write);
+        self.watched.push(self.records.len() - 1);
+    }
+
     pub(super) const fn len(&self) -> usize {
         self.bytes.len()
     }
@@ -39,20 +51,45 @@ impl Batch {
         self.records.is_empty() && self.lost == 0
     }
 
-    /// True if a record of this kind is in it.
-    pub(super) fn holds(&self, kind: EventKind) -> bool {
-        self.records.iter().any(|(known, _)| *known == kind)
+    /// The records, in the order in which they were appended; of each decision, whether its call goes on all the same.
+    pub(super) fn records(&self) -> impl Iterator<Item = (EventKind, bool, &[u8])> {
+        let mut start = 0;
+        self.records
+            .iter()
+            .enumerate()
+            .map(move |(position, (kind, end))| {
+                let rest = self.bytes.get(start..*end).unwrap_or_default();
+                start = *end;
+                let watched = self.watched.binary_search(&position).is_ok();
+                (*kind, watched, rest)
+            })
     }
 
-    /// The records, in the order in which they were appended.
-    pub(super) fn records(&self) -> impl ExactSizeIterator<Item = (EventKind, &[u8])> {
-        let mut start = 0;
-        self.records.iter().map(move |(kind, end)| {
-            let rest = self.bytes.get(start..*end).unwrap_or_default();
-            start = *end;
-            (*kind, rest)
-        })
+    /// True if a call waits for it.
+    pub(super) const fn is_awaited(&self) -> bool {
+        self.state.is_some() || self.watched_state.is_some()
     }
+
+    /// The bytes of the decisions whose calls go on all the same.
+    pub(super) fn watched_bytes(&self) -> usize {
+        let watched = self.records().filter(|(_, watched, _)| *watched);
+        watched.map(|(_, _, rest)| rest.len()).sum()
+    }
+
+    /// True if a decision in it holds its call up.
+    pub(super) fn holds_up(&self) -> bool {
+        self.records()
+            .any(|(kind, watched, _)| kind == EventKind::CallDecision && !watched)
+    }
+}
+
+/// What becomes of decisions that find no room on the disk and hold nothing up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unwritten {
+    /// They wait in memory.
+    Waiting,
+    /// There is no room in memory either.
+    Lost,
 }
 
 /// The queue before the writer.

@@ -97,8 +97,14 @@ impl Outbox {
         (Self(shared), task)
     }
 
-    /// Appends a decision. `write` adds the record's members after `seq`, each with a comma before it.
-    pub fn decision(&self, guarantee: Guarantee, write: impl FnOnce(&mut Vec<u8>)) -> Receipt {
+    /// Appends a decision. `write` adds the record's members after `seq`, each with a comma before it. With `watching` the
+    /// call goes on whatever becomes of the record, which may wait in memory for room then.
+    pub fn decision(
+        &self,
+        guarantee: Guarantee,
+        watching: bool,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Receipt {
         let mut pending = lock(&self.0.pending);
         if pending.len() + *lock(&self.0.under_way) > ROOM {
             pending.lost += 1;
@@ -106,17 +112,23 @@ impl Outbox {
         }
         if guarantee == Guarantee::BestEffort {
             let first = pending.is_empty();
-            pending.push(EventKind::CallDecision, write);
+            pending.push_watched(write);
             drop(pending);
             if first {
                 self.0.wake.notify_one();
             }
             return Receipt(Appended::Unwatched);
         }
-        pending.push(EventKind::CallDecision, write);
         pending.sync |= guarantee == Guarantee::Strict;
-        let first = pending.state.is_none();
-        let state = Arc::clone(pending.state.get_or_insert_default());
+        let first = !pending.is_awaited();
+        let state = if watching {
+            pending.push_watched(write);
+            &mut pending.watched_state
+        } else {
+            pending.push(EventKind::CallDecision, write);
+            &mut pending.state
+        };
+        let state = Arc::clone(state.get_or_insert_default());
         drop(pending);
         if first {
             self.0.wake.notify_one();
@@ -231,7 +243,7 @@ impl OutboxTask {
     /// some are left.
     fn hand_over(&mut self, now: Instant, waited: bool) -> bool {
         let mut pending = lock(&self.shared.pending);
-        if pending.state.is_none() && !waited {
+        if !pending.is_awaited() && !waited {
             return pending.is_empty();
         }
         if pending.is_empty() {
@@ -240,7 +252,7 @@ impl OutboxTask {
         let mut batch = std::mem::take(&mut *pending);
         drop(pending);
         *lock(&self.shared.under_way) += batch.len();
-        if let Some(state) = &batch.state {
+        for state in [&batch.state, &batch.watched_state].into_iter().flatten() {
             self.under_way
                 .push_back((now + self.deadline, Arc::clone(state)));
         }
@@ -265,7 +277,7 @@ impl Drop for Shared {
 }
 
 impl Shared {
-    /// Called by the writer, once for each batch.
+    /// Called by the writer, once for each batch and those who wait for it alike.
     pub(super) fn done(&self, state: Option<Arc<BatchState>>, bytes: usize, recorded: bool) {
         lock(&self.done).push((state.unwrap_or_default(), bytes, recorded));
     }

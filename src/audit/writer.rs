@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::inbox::{Batch, Inbox};
+use super::acknowledge::acknowledge;
+use super::backlog::Backlog;
+use super::inbox::{Batch, Inbox, Unwritten};
 use super::lifecycle::{self, Constants, StartRecord};
 use super::member::EventId;
-use super::outbox::{OVERDUE, Shared};
+use super::outbox::OVERDUE;
 use super::retention::Retention;
 use super::segment::{self, Tampering};
 use super::sink::Rolling;
@@ -24,9 +26,6 @@ const TELL: Duration = Duration::from_secs(10);
 /// How long a segment that could not be followed by another goes on.
 const ROLL_AGAIN: Duration = Duration::from_secs(10);
 
-/// How many completions wait in memory for a disk that is full, in bytes.
-const BACKLOG: usize = 1024 * 1024;
-
 /// Numbers records, chains them and keeps them in its sink.
 pub(super) struct Writer {
     sinks: Sinks,
@@ -38,9 +37,8 @@ pub(super) struct Writer {
     metrics: Arc<JournalMetrics>,
     /// Records lost since the last write that succeeded.
     gap: Option<Gap>,
-    /// Completions that found no room.
-    backlog: Vec<Vec<u8>>,
-    backlog_bytes: usize,
+    /// Records that found no room and may come later.
+    backlog: Backlog,
     /// Decisions without a completion so far.
     open: u64,
     /// The last `policy.loaded`, for the heads of segments.
@@ -76,8 +74,7 @@ impl Writer {
             warn_below: settings.reserve.saturating_mul(4),
             metrics,
             gap: None,
-            backlog: Vec::new(),
-            backlog_bytes: 0,
+            backlog: Backlog::default(),
             open: 0,
             policy: Vec::new(),
             lines: Vec::new(),
@@ -101,6 +98,10 @@ impl Writer {
             batches.clear();
         }
         self.write(&mut [stop_batch()]);
+        let waiting = self.backlog.decisions();
+        if waiting > 0 {
+            self.lose(waiting, "the disk was full to the end");
+        }
         if let Some(Gap {
             lost,
             first,
@@ -135,9 +136,18 @@ impl Writer {
         self.declare();
         let mut refused = 0;
         for batch in batches.iter_mut() {
-            batch.refused = self.sinks.is_full() && batch.holds(EventKind::CallDecision);
-            for (kind, rest) in batch.records() {
-                if batch.refused && kind == EventKind::CallDecision {
+            if !declares {
+                self.divide(batch);
+            }
+            for (kind, watched, rest) in batch.records() {
+                let decides = kind == EventKind::CallDecision;
+                let waits = decides && watched && batch.unwritten == Some(Unwritten::Waiting);
+                if (waits || (!declares && self.backlog.is_awaited(kind, rest)))
+                    && self.backlog.push(kind, rest)
+                {
+                    continue;
+                }
+                if decides && (batch.refused && !watched || batch.unwritten.is_some() && watched) {
                     refused += 1;
                     continue;
                 }
@@ -165,7 +175,6 @@ impl Writer {
         }
         if declares {
             self.backlog.clear();
-            self.backlog_bytes = 0;
         }
         // Whoever needs no sync does not wait for one.
         acknowledge(batches.iter_mut().filter(|batch| !batch.sync), true);
@@ -173,7 +182,10 @@ impl Writer {
         if synced.is_err() {
             // They may be there or not, which is not the same as lost.
             let uncertain = batches.iter().filter(|batch| batch.sync);
-            for state in uncertain.filter_map(|batch| batch.state.as_ref()) {
+            for state in uncertain
+                .flat_map(|batch| [&batch.state, &batch.watched_state])
+                .flatten()
+            {
                 state.settle(OVERDUE);
             }
         }
@@ -207,11 +219,24 @@ impl Writer {
                 &mut self.lines,
             );
         }
-        for rest in &self.backlog {
-            self.open = self.open.saturating_sub(1);
-            self.chain
-                .append(EventKind::CallCompletion, rest, &mut self.lines);
+        let backlog = std::mem::take(&mut self.backlog);
+        for (kind, rest) in backlog.records() {
+            self.count(kind, rest);
+            self.chain.append(kind, rest, &mut self.lines);
         }
+        // Until it is written it may have to be written again.
+        self.backlog = backlog;
+    }
+
+    /// Says what becomes of a batch's decisions while the disk is full: those that hold their calls up are refused, the
+    /// others wait in memory, all or none.
+    fn divide(&self, batch: &mut Batch) {
+        batch.refused = batch.holds_up();
+        batch.unwritten = Some(if self.backlog.fits(batch.watched_bytes()) {
+            Unwritten::Waiting
+        } else {
+            Unwritten::Lost
+        });
     }
 
     fn count(&mut self, kind: EventKind, rest: &[u8]) {
@@ -223,16 +248,24 @@ impl Writer {
         }
     }
 
-    /// The batches could not be written: how calls ended is kept in memory for later, the rest is lost.
-    fn give_up(&mut self, batches: &[Batch], cause: &str) {
+    /// The batches could not be written: how calls ended, and what was decided for calls that go on all the same, is kept
+    /// in memory for later; the rest is lost.
+    fn give_up(&mut self, batches: &mut [Batch], cause: &str) {
         let mut lost = 0;
         for batch in batches {
-            for (kind, rest) in batch.records() {
-                let fits = self.backlog_bytes + rest.len() <= BACKLOG;
-                if kind == EventKind::CallCompletion && fits {
-                    self.backlog_bytes += rest.len();
-                    self.backlog.push(rest.to_vec());
-                } else if !(batch.refused && kind == EventKind::CallDecision) {
+            // What was divided before has been taken or counted already.
+            let divided = batch.unwritten.is_some();
+            if !divided {
+                self.divide(batch);
+            }
+            for (kind, watched, rest) in batch.records() {
+                let decides = kind == EventKind::CallDecision;
+                if decides && divided || self.backlog.is_awaited(kind, rest) && divided {
+                    continue;
+                }
+                let may_wait = kind == EventKind::CallCompletion
+                    || watched && batch.unwritten == Some(Unwritten::Waiting);
+                if !(may_wait && self.backlog.push(kind, rest)) {
                     lost += 1;
                 }
             }
@@ -354,28 +387,6 @@ impl Writer {
         self.open = self.open.saturating_add(lost);
         gap.last = now;
         self.metrics.failed(lost, cause);
-    }
-}
-
-/// Tells every core once what became of its batches.
-fn acknowledge<'b>(batches: impl Iterator<Item = &'b mut Batch>, recorded: bool) {
-    let mut last: Option<Arc<Shared>> = None;
-    for batch in batches {
-        let Some(outbox) = batch.outbox.take() else {
-            continue;
-        };
-        outbox.done(batch.state.take(), batch.len(), recorded && !batch.refused);
-        match &last {
-            Some(known) if Arc::ptr_eq(known, &outbox) => {}
-            _ => {
-                if let Some(known) = last.replace(outbox) {
-                    known.wake();
-                }
-            }
-        }
-    }
-    if let Some(known) = last {
-        known.wake();
     }
 }
 

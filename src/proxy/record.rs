@@ -115,7 +115,9 @@ pub(super) fn decision(
     };
     let receipt = core
         .outbox
-        .decision(gate.guarantee, |out| record.write(out));
+        .decision(gate.guarantee, goes_on(decision, gate), |out| {
+            record.write(out);
+        });
     count(core, gate, call, decision);
     let mut exchange = Exchange::new(core, event, arrival, route, call.leads_away);
     exchange.decision = Some(receipt.clone());
@@ -171,9 +173,7 @@ fn count(core: &Core, gate: &Gate, call: &Call<'_, '_>, decision: &Decision<'_>)
 impl Recording {
     /// Waits for the journal; `None` if the call must not go on without its record.
     pub(super) async fn settled(self, decision: &Decision<'_>, gate: &Gate) -> Option<Recorded> {
-        let watching = decision.verdict.mode != Mode::Enforce
-            && gate.on_audit_failure == OnAuditFailure::Forward;
-        let recorded = if watching {
+        let recorded = if goes_on(decision, gate) {
             // Watching does no harm: the call goes on, and the journal declares what it lost.
             let _ = self.0.recorded_within(REPORT_PATIENCE).await;
             true
@@ -182,6 +182,11 @@ impl Recording {
         };
         recorded.then_some(Recorded(()))
     }
+}
+
+/// True for a call that goes on whatever becomes of its record.
+fn goes_on(decision: &Decision<'_>, gate: &Gate) -> bool {
+    decision.verdict.mode != Mode::Enforce && gate.on_audit_failure == OnAuditFailure::Forward
 }
 
 /// The verb, where it is one of HTTP's: any other text was not read and is not shown.
