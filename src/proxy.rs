@@ -7,6 +7,7 @@ mod enforce;
 mod exchange;
 mod fault;
 mod forward;
+mod frames;
 pub mod framing;
 mod held;
 mod http2;

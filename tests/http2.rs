@@ -331,6 +331,23 @@ fn floods_are_cut_off() {
     assert!(grown < 32 * 1024, "{grown} KiB");
 }
 
+/// A call under way is no licence to flood, nor is a body that goes on: no time-out ends this one.
+#[test]
+fn pings_beside_a_call_are_cut_off() {
+    let portal = Portal::start();
+    let rig = rig(&portal, "", "");
+    let mut one = open(&rig);
+    let post = block("POST", "/rest/crm.deal.add");
+    assert!(flood(&mut one, |number| {
+        let pings = frame(PING, 0, 0, &[0; 8]).repeat(500);
+        match number {
+            1 => frame(HEADERS, END_HEADERS, 1, &post),
+            number if number.is_multiple_of(50) => [pings, frame(DATA, 0, 1, b" ")].concat(),
+            _ => pings,
+        }
+    }));
+}
+
 /// A peer that takes no byte of its answers is closed, and what it held is free again.
 #[test]
 fn a_window_of_zero_holds_nothing_for_long() {

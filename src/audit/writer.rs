@@ -260,7 +260,7 @@ impl Writer {
             }
             for (kind, watched, rest) in batch.records() {
                 let decides = kind == EventKind::CallDecision;
-                if decides && divided || self.backlog.is_awaited(kind, rest) && divided {
+                if divided && (decides || self.backlog.is_awaited(kind, rest)) {
                     continue;
                 }
                 let may_wait = kind == EventKind::CallCompletion

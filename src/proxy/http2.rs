@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::answer::{AnswerBody, BrokenOff};
 use super::fault::guarded;
+use super::frames::Frames;
 use super::{Connection, Core};
 use crate::snapshot::Limits;
 
@@ -34,7 +35,7 @@ const RESETS: usize = 20;
 const OWN_RESETS: usize = 128;
 /// Calls that a peer may give up, beyond those that it let end.
 const GIVEN_UP: usize = 100;
-/// What a peer without any call may send in a second: settings, pings and their like, in bytes.
+/// What a peer may send in a second that belongs to no call: settings, pings and their like, in bytes.
 const CHATTER: u64 = 16 * 1024;
 /// How long a peer without calls may take to go once it was told to.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -74,7 +75,7 @@ where
         .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(RESETS)
         .max_local_error_reset_streams(OWN_RESETS)
-        .serve_connection(TokioIo::new(Metered(stream, metered)), service);
+        .serve_connection(TokioIo::new(Metered::new(stream, metered)), service);
     let mut served = pin!(served);
     let mut stop = pin!(stop);
     let mut look = tokio::time::interval(LOOK);
@@ -149,6 +150,8 @@ struct Activity {
     /// Answers of which a piece waits for the peer to take it.
     offered: AtomicUsize,
     bytes: AtomicU64,
+    /// Those of them that belong to no call.
+    chatter: AtomicU64,
     last: Mutex<Last>,
 }
 
@@ -158,6 +161,7 @@ struct Last {
     progress: Instant,
     looked: Instant,
     bytes: u64,
+    chatter: u64,
 }
 
 impl Default for Last {
@@ -167,6 +171,7 @@ impl Default for Last {
             progress: now,
             looked: now,
             bytes: 0,
+            chatter: 0,
         }
     }
 }
@@ -197,18 +202,22 @@ impl Activity {
         let since = now.duration_since(last.looked).as_secs_f64();
         let bytes = self.bytes.load(Ordering::Relaxed);
         let read = bytes - std::mem::replace(&mut last.bytes, bytes);
+        let chatter = self.chatter.load(Ordering::Relaxed);
+        let said = chatter - std::mem::replace(&mut last.chatter, chatter);
         last.looked = now;
         let still = now.duration_since(last.progress);
         drop(last);
         let idle = self.calls.load(Ordering::Relaxed) == 0;
         #[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "a rate")]
-        let chatters = read as f64 > CHATTER as f64 * since.max(LOOK.as_secs_f64());
+        let too_much = |bytes: u64| bytes as f64 > CHATTER as f64 * since.max(LOOK.as_secs_f64());
         if self.given_up.load(Ordering::Relaxed) > GIVEN_UP + self.ended.load(Ordering::Relaxed) {
             Verdict::Abuse("the peer gives up one call after the other")
         } else if self.offered.load(Ordering::Relaxed) > 0 && still > limits.answer_idle {
             Verdict::Abuse("the peer takes no byte of its answers")
-        } else if idle && chatters && still > LOOK {
+        } else if idle && too_much(read) && still > LOOK {
             Verdict::Abuse("the peer talks without calling")
+        } else if too_much(said) {
+            Verdict::Abuse("the peer sends settings, pings and their like without end")
         } else if idle && still > limits.head_timeout {
             Verdict::Idle
         } else {
@@ -301,8 +310,22 @@ impl Body for Watched {
     }
 }
 
-/// A stream that counts what the peer sends.
-struct Metered<S>(S, Arc<Activity>);
+/// A stream that counts what the peer sends beside its calls.
+struct Metered<S> {
+    stream: S,
+    frames: Frames,
+    activity: Arc<Activity>,
+}
+
+impl<S> Metered<S> {
+    const fn new(stream: S, activity: Arc<Activity>) -> Self {
+        Self {
+            stream,
+            frames: Frames::new(),
+            activity,
+        }
+    }
+}
 
 impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
     fn poll_read(
@@ -311,9 +334,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
         let before = buf.filled().len();
-        let read = ready!(Pin::new(&mut self.0).poll_read(cx, buf));
-        let bytes = u64::try_from(buf.filled().len() - before).unwrap_or_default();
-        self.1.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
+        let come = buf.filled().get(before..).unwrap_or_default();
+        let bytes = u64::try_from(come.len()).unwrap_or_default();
+        self.activity.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let chatter = self.frames.chatter(come);
+        if chatter > 0 {
+            self.activity.chatter.fetch_add(chatter, Ordering::Relaxed);
+        }
         Poll::Ready(read)
     }
 }
@@ -324,14 +352,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
