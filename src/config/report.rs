@@ -58,6 +58,14 @@ pub struct Notice {
 struct Listing<'n>(&'n [Notice]);
 
 impl Finding {
+    pub(super) fn new(span: &Span, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            span: span.clone(),
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+
     pub(super) fn locate(self, path: &Path, text: &str) -> Notice {
         let start = self.span.start.min(text.len());
         let before = text.get(..start).unwrap_or_default();

@@ -50,11 +50,7 @@ impl<'d, 't> Section<'d, 't> {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) {
-        let finding = Finding {
-            span: span.clone(),
-            message: message.into(),
-            hint: hint.into(),
-        };
+        let finding = Finding::new(span, message, hint);
         self.document.problems.borrow_mut().push(finding);
     }
 
@@ -65,11 +61,7 @@ impl<'d, 't> Section<'d, 't> {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) {
-        let finding = Finding {
-            span: span.clone(),
-            message: message.into(),
-            hint: hint.into(),
-        };
+        let finding = Finding::new(span, message, hint);
         self.document.warnings.borrow_mut().push(finding);
     }
 

@@ -4,14 +4,33 @@
 //! one.
 
 #[cfg(feature = "otlp")]
-pub use on::collect;
+pub(super) use on::CallSpan;
 #[cfg(feature = "otlp")]
-pub(super) use on::{CallSpan, Facts};
+pub use on::collect;
 
 #[cfg(not(feature = "otlp"))]
-pub(super) use off::{CallSpan, Facts};
+pub(super) use off::CallSpan;
 
-/// What a span says from the beginning.
+use http::HeaderMap;
+
+use crate::audit::EventId;
+use crate::model::Verdict;
+
+/// What a span says of a call.
+#[cfg_attr(
+    not(feature = "otlp"),
+    expect(dead_code, reason = "it is read with the feature only")
+)]
+pub(super) struct Facts<'c> {
+    pub(super) event: EventId,
+    pub(super) gate: &'c str,
+    pub(super) vendor: &'static str,
+    pub(super) operation: &'c str,
+    pub(super) method: &'c str,
+    pub(super) verdict: &'c Verdict<'c>,
+    pub(super) headers: &'c HeaderMap,
+}
+
 #[cfg(feature = "otlp")]
 mod on {
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,8 +41,8 @@ mod on {
     use tracing::Span;
     use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-    use crate::audit::EventId;
-    use crate::model::{Outcome, Verdict};
+    use super::Facts;
+    use crate::model::Outcome;
 
     static COLLECTED: AtomicBool = AtomicBool::new(false);
 
@@ -34,17 +53,6 @@ mod on {
 
     #[derive(Debug, Default)]
     pub(in crate::proxy) struct CallSpan(Option<Span>);
-
-    /// What a span says of a call.
-    pub(in crate::proxy) struct Facts<'c> {
-        pub(in crate::proxy) event: EventId,
-        pub(in crate::proxy) gate: &'c str,
-        pub(in crate::proxy) vendor: &'static str,
-        pub(in crate::proxy) operation: &'c str,
-        pub(in crate::proxy) method: &'c str,
-        pub(in crate::proxy) verdict: &'c Verdict<'c>,
-        pub(in crate::proxy) headers: &'c HeaderMap,
-    }
 
     impl CallSpan {
         pub(in crate::proxy) fn begin(facts: &Facts<'_>) -> Self {
@@ -120,25 +128,11 @@ mod on {
 mod off {
     use http::HeaderMap;
 
-    use crate::audit::EventId;
-    use crate::model::{Outcome, Verdict};
+    use super::Facts;
+    use crate::model::Outcome;
 
     #[derive(Debug, Default)]
     pub(in crate::proxy) struct CallSpan(());
-
-    #[expect(
-        dead_code,
-        reason = "what a span would say is read with the feature only"
-    )]
-    pub(in crate::proxy) struct Facts<'c> {
-        pub(in crate::proxy) event: EventId,
-        pub(in crate::proxy) gate: &'c str,
-        pub(in crate::proxy) vendor: &'static str,
-        pub(in crate::proxy) operation: &'c str,
-        pub(in crate::proxy) method: &'c str,
-        pub(in crate::proxy) verdict: &'c Verdict<'c>,
-        pub(in crate::proxy) headers: &'c HeaderMap,
-    }
 
     #[expect(
         clippy::unused_self,
