@@ -23,7 +23,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 
-use crate::snapshot::Snapshot;
+use crate::audit::OnAuditFailure;
+use crate::model::Mode;
+use crate::snapshot::{Gate, Snapshot};
 use crate::telemetry::Metrics;
 use crate::tls::{Acceptor, Stream};
 
@@ -73,11 +75,25 @@ impl Health {
 
     fn readiness(&self) -> Readiness {
         let mut trouble = Vec::new();
+        let mut degraded = Vec::new();
         if let Some(cause) = self.metrics.journal.trouble() {
-            trouble.push(Trouble {
-                part: "journal",
-                cause,
+            let part = "journal";
+            // Gates that only watch go on without it: to send their calls elsewhere would do the harm that they avoid.
+            if self.refuses_without_journal() {
+                trouble.push(Trouble { part, cause });
+            } else {
+                degraded.push(Trouble { part, cause });
+            }
+        }
+        if self.metrics.journal.is_degraded() {
+            degraded.push(Trouble {
+                part: "second_dir",
+                cause: "only one of the journal's two directories is kept".to_owned(),
             });
+        }
+        if let Some(cause) = self.metrics.shared.trouble() {
+            let part = "redis";
+            degraded.push(Trouble { part, cause });
         }
         if self.stopping.load(Ordering::Relaxed) {
             trouble.push(Trouble {
@@ -88,17 +104,18 @@ impl Health {
         Readiness {
             ready: trouble.is_empty(),
             trouble,
-            degraded: self
-                .metrics
-                .shared
-                .trouble()
-                .map(|cause| Trouble {
-                    part: "redis",
-                    cause,
-                })
-                .into_iter()
-                .collect(),
+            degraded,
         }
+    }
+
+    /// True if calls are refused while the journal cannot be written.
+    fn refuses_without_journal(&self) -> bool {
+        let refuses = |gate: &Gate| {
+            gate.rules.enforce()
+                || (gate.rules.settings.mode == Mode::Report
+                    && gate.on_audit_failure == OnAuditFailure::Block)
+        };
+        self.snapshots.load().gates.iter().any(refuses)
     }
 }
 

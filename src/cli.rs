@@ -45,12 +45,22 @@ enum Command {
     /// Run the gates
     Serve(serve::Arguments),
     /// Validate a configuration and say what would run
+    ///
+    /// It makes the journal's directory and tries its disk, as `serve` would.
+    #[command(after_help = "Exits with 0 if it can be run, 2 if not.")]
     Check(check::Arguments),
     /// See it work: three emulated vendors, a gate before each, an app, its calls and their verdicts
     Demo,
     /// Run an emulated vendor alone
     Emulate(emulate::Arguments),
     /// Say what an operation needs, and the verdict for a set of scopes
+    ///
+    /// It speaks of the catalogue that is compiled in and of the scopes that are given: rules, modes and a catalogue of
+    /// one's own are the configuration's.
+    #[command(
+        after_help = "Exits with 0 if the verdict is permit or split, or none was asked for; 1 if it is deny; 2 if the \
+                            operation cannot be told."
+    )]
     Explain(explain::Arguments),
     /// List what is known of a vendor's operations and scopes
     Catalogue(catalogue::Arguments),
@@ -62,7 +72,7 @@ enum Command {
     Grants(grants::Command),
     /// Make a certificate authority and certificates for development
     Certs(certs::Arguments),
-    /// Write the configuration's schema, shell completions, manual pages
+    /// Write a first configuration, its schema, shell completions, manual pages
     #[command(subcommand)]
     Write(write::Command),
 }

@@ -5,6 +5,7 @@ mod document;
 mod gate;
 mod grant;
 mod journal;
+mod learns_with;
 mod place;
 mod report;
 mod secret;
@@ -133,12 +134,13 @@ impl Config {
             .iter()
             .map(|section| gate::read(section, &common))
             .collect();
-        let gates: Option<Vec<GateConfig>> = gates.into_iter().collect();
+        let mut gates: Option<Vec<GateConfig>> = gates.into_iter().collect();
         gate::check_together(
             &sections,
             gates.as_deref().unwrap_or_default(),
             admin.as_ref().map(|admin| admin.listen),
         );
+        learns_with::trust_alike(gates.as_deref_mut().unwrap_or_default());
         root.finish();
         Some(Self {
             state,

@@ -171,7 +171,12 @@ mod tests {
             let suffix = if kind == "counter" { "_total" } else { "" };
             let sample = text
                 .lines()
-                .find(|line| line.starts_with(name))
+                .find(|line| {
+                    let rest = line.strip_prefix(name);
+                    let sum = if kind == "histogram" { "_sum" } else { suffix };
+                    let rest = rest.and_then(|rest| rest.strip_prefix(sum));
+                    rest.is_some_and(|rest| rest.starts_with(['{', ' ']))
+                })
                 .unwrap_or_else(|| panic!("{name} has no sample"));
             let labels = sample
                 .split_once('{')

@@ -43,6 +43,14 @@ pub enum Effect {
     Mode(Mode),
 }
 
+impl Rules {
+    /// True if a call can be refused: the gate enforces, or a rule does.
+    pub fn enforce(&self) -> bool {
+        let enforces = |rule: &Rule| rule.effect == Effect::Mode(Mode::Enforce);
+        self.settings.mode == Mode::Enforce || self.rules.iter().any(enforces)
+    }
+}
+
 /// Decides on a call.
 ///
 /// `now` is in seconds since 1970. Where several reasons to refuse hold, the verdict names the first in the order of

@@ -293,6 +293,11 @@ impl JournalMetrics {
         self.degraded.set(degraded.into());
     }
 
+    /// True if one of the journal's two directories is not kept.
+    pub fn is_degraded(&self) -> bool {
+        self.degraded.get() != 0
+    }
+
     /// Notes the bytes left on the journal's disk.
     pub fn free(&self, bytes: u64) {
         self.free.set(i64::try_from(bytes).unwrap_or(i64::MAX));

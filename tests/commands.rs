@@ -263,6 +263,30 @@ fn set_ups_that_cannot_work_are_refused() {
         assert_eq!(code, 2, "{out}");
         assert!(out.contains(words), "{words} in\n{out}");
     }
+    for (other, words) in [
+        ("", "is no gate of this configuration"),
+        (
+            "name = \"second\"\nvendor = \"livechat\"\nupstream = \"https://api.livechatinc.com\"\n",
+            "is a gate of another vendor",
+        ),
+        (
+            "name = \"second\"\nvendor = \"bitrix24\"\nupstream = \"https://b.example\"\nlearns_with = \"portal\"\n",
+            "learns with another gate itself",
+        ),
+        (
+            "name = \"second\"\nvendor = \"bitrix24\"\nupstream = \"https://b.example\"\nauthorization_server = \"https://c.example\"\n",
+            "has another authorization server",
+        ),
+    ] {
+        let second = if other.is_empty() {
+            String::new()
+        } else {
+            format!("[[gate]]\nlisten = \"127.0.0.1:9405\"\n{other}")
+        };
+        let (code, out) = check(&format!("{VALID}learns_with = \"second\"\n{second}"));
+        assert_eq!(code, 2, "{out}");
+        assert!(out.contains(words), "{words} in\n{out}");
+    }
     let (code, out) = check("");
     assert_eq!(code, 2);
     assert!(out.contains("no gate is configured"), "{out}");

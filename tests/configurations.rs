@@ -126,6 +126,8 @@ upstream = "https://portal.bitrix24.com"
 fn schema_and_reader_refuse_the_same() {
     let validator = jsonschema::draft7::new(&schema()).unwrap();
     by_schema(&validator, VALID).unwrap();
+    let (code, said) = by_check(VALID);
+    assert_eq!(code, 0, "{said}");
     for wrong in [
         "moed = \"report\"",
         "mode = \"enforced\"",

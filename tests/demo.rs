@@ -3,18 +3,36 @@
 mod support;
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use support::gate::PROGRAM;
 
+/// Ends with the test, however that ends.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn each_refusal_is_explained_by_the_command_that_is_printed() {
-    let mut demo = Command::new(PROGRAM)
+    let child = Command::new(PROGRAM)
         .arg("demo")
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
+    let mut demo = Running(child);
+    let demo = &mut demo.0;
+    // Should it never come to its end, this test does.
+    let pid = rustix::process::Pid::from_child(demo);
+    std::thread::spawn(move || {
+        std::thread::park_timeout(std::time::Duration::from_secs(120));
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    });
     let mut lines = Vec::new();
     for line in BufReader::new(demo.stdout.take().unwrap()).lines() {
         let line = line.unwrap();
@@ -67,7 +85,6 @@ fn each_refusal_is_explained_by_the_command_that_is_printed() {
     let look = turn.trim_end_matches(" --follow");
     let done = Command::new("sh").args(["-c", look]).output().unwrap();
     assert!(String::from_utf8_lossy(&done.stdout).contains("audit.started"));
-    let pid = rustix::process::Pid::from_child(&demo);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert_eq!(demo.wait().unwrap().code(), Some(0), "it ends in order");
 }

@@ -862,7 +862,7 @@ fn grants_are_listed_shown_and_forgotten_with_or_without_a_process() {
     );
     // Without a process: what was used is on disk, by batches too.
     let (_, said) = grants(&dir, &["list"]);
-    assert!(said.contains("gate portal: 1 grants"), "{said}");
+    assert!(said.contains("gate portal: 1 grant\n"), "{said}");
     assert!(said.contains("granted but never used: user\n"), "{said}");
     let (_, json) = grants(&dir, &["list", "--json"]);
     let listed: Value = serde_json::from_str(&json).unwrap();

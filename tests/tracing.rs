@@ -26,30 +26,34 @@ fn answer_record_and_log_name_the_same_call() {
     let mut gate = Setup::before(&portal.address)
         .grant("T0ken", &["crm"])
         .start();
-    for (target, verdict) in [
+    let calls = [
         ("/rest/crm.deal.list", "allow"),
         ("/rest/task.item.list", "deny"),
-    ] {
+    ];
+    let ids = calls.map(|(target, _)| {
         let answer = exchange(&gate.address, call(target).as_bytes()).unwrap();
-        let id = answer.header("grantgate-decision").unwrap().to_owned();
-        let log = gate.log();
-        let line = log
-            .lines()
-            .find(|line| line.contains("a call is decided") && line.contains(&id))
-            .unwrap();
-        for words in [verdict, "request_id=\"app-17\"", TRACE, &target[6..]] {
-            assert!(line.contains(words), "{words} in {line}");
-        }
-        assert!(!line.contains("T0ken"), "{line}");
-    }
+        answer.header("grantgate-decision").unwrap().to_owned()
+    });
     // As it came: without the feature nothing is added to a trace.
     #[cfg(not(feature = "otlp"))]
     assert_eq!(
         portal.received()[0].header("traceparent"),
         Some(format!("00-{TRACE}-{SPAN}-01").as_str())
     );
+    // The log is whole once the gate has ended.
     gate.stop();
     assert_eq!(gate.log().matches("a call has ended").count(), 2);
+    for ((target, verdict), id) in calls.iter().zip(&ids) {
+        let log = gate.log();
+        let line = log
+            .lines()
+            .find(|line| line.contains("a call is decided") && line.contains(id))
+            .unwrap();
+        for words in [*verdict, "request_id=\"app-17\"", TRACE, &target[6..]] {
+            assert!(line.contains(words), "{words} in {line}");
+        }
+        assert!(!line.contains("T0ken"), "{line}");
+    }
     for record in gate.records_of("call.decision") {
         assert_eq!(record["client_request_id"], "app-17");
         assert_eq!(
@@ -103,6 +107,8 @@ fn a_supervisor_is_told_and_the_log_is_json() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("notify");
     let told = UnixDatagram::bind(&socket).unwrap();
+    told.set_read_timeout(Some(std::time::Duration::from_secs(60)))
+        .unwrap();
     let mut child = supervised(dir.path(), &[("NOTIFY_SOCKET", socket.to_str().unwrap())]);
     let mut buffer = [0; 64];
     let mut hear = || {
@@ -204,6 +210,19 @@ mod otlp {
         setup
             .env
             .insert("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), endpoint);
+        let mut gate = setup.start();
+        let answer = exchange(&gate.address, call("/rest/crm.deal.list").as_bytes()).unwrap();
+        assert_eq!(answer.status, 200);
+        assert!(gate.stop().success());
+    }
+
+    #[test]
+    fn an_empty_variable_names_no_collector() {
+        let portal = Portal::start();
+        let mut setup = Setup::before(&portal.address).grant("T0ken", &["crm"]);
+        setup
+            .env
+            .insert("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), String::new());
         let mut gate = setup.start();
         let answer = exchange(&gate.address, call("/rest/crm.deal.list").as_bytes()).unwrap();
         assert_eq!(answer.status, 200);

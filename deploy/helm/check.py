@@ -8,8 +8,10 @@ import helm_python as helm
 CHART = pathlib.Path(__file__).parent / "grantgate"
 EVERYTHING = {
     "networkPolicy": {"appSelector": {"app.kubernetes.io/name": "crm-sync"}},
-    "podMonitor": {"enabled": True},
-    "prometheusRule": {"enabled": True},
+    "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
+    "podDisruptionBudget": {"enabled": True},
+    "env": [{"name": "RUST_LOG", "value": "info"}],
     "existingSecret": "grantgate",
     "tlsSecret": "grantgate-tls",
     "persistence": {"size": "1Gi", "storageClass": "fast"},
@@ -23,8 +25,13 @@ if errors:
     sys.exit(f"lint: {errors}")
 chart = helm.Chart.load(str(CHART))
 manifests = []
-for values in ({}, EVERYTHING):
+NARROW = {"networkPolicy": {"appSelector": {"app": "crm-sync"}, "clusterCidrs": []}}
+for values in ({}, EVERYTHING, NARROW):
     rendered = chart.render(values=values, name="demo", namespace="crm")
+    # An empty list of destinations would be all of them.
+    policies = [text for path, text in rendered.items() if path.endswith("networkpolicy.yaml")]
+    if any("- to:\n" in text and "- to:\n        -" not in text for text in policies):
+        sys.exit(f"a policy opens everything: {policies}")
     manifests += [text for path, text in rendered.items() if path.endswith(".yaml") and text.strip()]
 try:
     chart.validate_schema({"replicas": 0})

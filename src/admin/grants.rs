@@ -25,10 +25,19 @@ pub(super) async fn answer(
             .split('&')
             .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
     };
-    let gates = snapshot
-        .gates
-        .iter()
-        .filter(|gate| parameter("gate").is_none_or(|name| gate.name == name));
+    // What a gate shares stands with the gate that it learns with.
+    let home = |name: &str| {
+        let named = snapshot.gates.iter().find(|gate| gate.name == name);
+        named.map(|gate| gate.grants.learned().gate())
+    };
+    let forgets = *method == Method::DELETE;
+    let gates = snapshot.gates.iter().filter(|gate| {
+        let is_home = gate.grants.learned().gate() == gate.name;
+        match parameter("gate") {
+            Some(name) => gate.name == name || home(name) == Some(gate.name.as_str()),
+            None => is_home || !forgets,
+        }
+    });
     if rest.is_empty() {
         let most = parameter("most").and_then(|most| most.parse().ok());
         let mut reports: Vec<GateReport> = Vec::new();
@@ -47,7 +56,7 @@ pub(super) async fn answer(
     };
     let mut found = Vec::new();
     for gate in gates {
-        if *method == Method::DELETE {
+        if forgets {
             if !may_change {
                 let said = json!({ "error": "only by the socket in the state directory" });
                 return Some(json(StatusCode::FORBIDDEN, &said));

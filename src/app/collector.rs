@@ -20,6 +20,9 @@ use crate::upstream::{self, Pool};
 /// The largest answer of a collector that is read, in bytes.
 const MOST: usize = 64 << 10;
 
+/// The longest wait for a collector.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// The target of the spans.
 pub const TARGET: &str = "grantgate::span";
 
@@ -37,7 +40,10 @@ impl Collector {
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
             "OTEL_EXPORTER_OTLP_ENDPOINT",
         ];
-        let Some(endpoint) = named.iter().find_map(|name| std::env::var(name).ok()) else {
+        let given = |name: &&str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let disabled =
+            given(&"OTEL_SDK_DISABLED").is_some_and(|word| word.eq_ignore_ascii_case("true"));
+        let Some(endpoint) = named.iter().find_map(given).filter(|_| !disabled) else {
             return Ok(None);
         };
         let exporter = SpanExporter::builder()
@@ -73,8 +79,8 @@ impl Drop for Collector {
 #[derive(Debug, thiserror::Error)]
 pub enum CollectorError {
     /// The endpoint is no URL with a host.
-    #[error("OTEL_EXPORTER_OTLP_ENDPOINT is no http:// or https:// URL: {0}")]
-    Endpoint(String),
+    #[error("OTEL_EXPORTER_OTLP_ENDPOINT is no URL such as http://127.0.0.1:4318")]
+    Endpoint,
     /// Its TLS cannot be had.
     #[error(transparent)]
     Tls(#[from] crate::tls::TlsError),
@@ -96,7 +102,7 @@ struct Client {
 
 impl Client {
     fn of(endpoint: &str) -> Result<Self, CollectorError> {
-        let wrong = || CollectorError::Endpoint(endpoint.to_owned());
+        let wrong = || CollectorError::Endpoint;
         let uri: http::Uri = endpoint.parse().map_err(|_| wrong())?;
         let authority = uri.authority().ok_or_else(wrong)?;
         let (tls, port) = match uri.scheme_str() {
@@ -116,7 +122,10 @@ impl Client {
             settings: Arc::new(upstream::Settings {
                 host: host.to_owned(),
                 port: authority.port_u16().unwrap_or(port),
-                authority: authority.as_str().to_owned(),
+                authority: match authority.port_u16() {
+                    Some(port) => format!("{}:{port}", authority.host()),
+                    None => authority.host().to_owned(),
+                },
                 tls,
                 connect: None,
                 connect_timeout: Duration::from_secs(5),
@@ -145,6 +154,8 @@ impl Client {
 #[async_trait]
 impl HttpClient for Client {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        self.runtime.block_on(self.send(request))
+        // Nothing else would end the wait for a collector that says nothing.
+        let sent = async { tokio::time::timeout(PATIENCE, self.send(request)).await };
+        self.runtime.block_on(sent)?
     }
 }

@@ -61,7 +61,8 @@ async fn take(
             What::End(token, standing) => ToldRow::End(token, standing),
             What::Forget(token) => ToldRow::Forget(token),
         };
-        told.push((name, row));
+        // Where what it has learned is kept: a gate that learns with another has nothing of its own on disk.
+        told.push((gate.grants.learned().gate().to_owned(), row));
     }
     match database.keep_told(told, now, mark).await {
         Ok(()) => true,

@@ -246,7 +246,8 @@ fn in_short(error: &ConfigError) -> String {
         ConfigError::Invalid { problems } => {
             let first = problems.first().map_or(0, |problem| problem.line);
             let count = problems.len();
-            format!("{count} problems, the first in line {first}")
+            let errors = if count == 1 { "error" } else { "errors" };
+            format!("{count} {errors}, the first in line {first}: the process log has all of it")
         }
     }
 }

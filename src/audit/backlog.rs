@@ -50,12 +50,12 @@ impl Backlog {
             .map(|(kind, rest)| (*kind, rest.as_slice()))
     }
 
-    /// How many decisions wait.
-    pub(super) fn decisions(&self) -> u64 {
-        u64::try_from(self.calls.len()).unwrap_or(u64::MAX)
+    /// How many records wait.
+    pub(super) fn len(&self) -> u64 {
+        u64::try_from(self.records.len()).unwrap_or(u64::MAX)
     }
 
-    /// All of it is written.
+    /// None of it waits any more.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }

@@ -1,17 +1,22 @@
 //! Reading a journal that goes on: what is there, then what has come since.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use super::read::seq;
 use super::segments;
 
 /// A reader of a journal that remembers up to where it has read.
 #[derive(Debug)]
 pub struct Follower {
     dir: PathBuf,
-    /// The segment that is being read, by the number of its first record, and the bytes of it that were read.
-    at: Option<(u64, u64)>,
+    /// How much of each file was read, in bytes.
+    read: HashMap<PathBuf, u64>,
+    /// The number of the last record that was given: what stands in a segment that was put aside, and in the next one
+    /// again, is given once.
+    last: u64,
 }
 
 impl Follower {
@@ -19,7 +24,8 @@ impl Follower {
     pub fn new(dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),
-            at: None,
+            read: HashMap::new(),
+            last: 0,
         }
     }
 
@@ -28,27 +34,79 @@ impl Follower {
     /// # Errors
     /// If directory or segment cannot be read; what was given before is not given again.
     pub fn read(&mut self, mut each: impl FnMut(&str)) -> io::Result<()> {
-        let mut line = String::new();
+        let mut line = Vec::new();
         for segment in segments(&self.dir)? {
-            let (first, mut offset) = match self.at {
-                Some((at, _)) if segment.first < at => continue,
-                Some((at, offset)) if segment.first == at && !segment.failed => (at, offset),
-                _ => (segment.first, 0),
+            let file = match File::open(&segment.path) {
+                Ok(file) => file,
+                // It was let go, or put aside under another name: the next look finds it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
             };
-            let mut file = BufReader::new(File::open(&segment.path)?);
-            file.seek(SeekFrom::Start(offset))?;
+            let offset = self.read.entry(segment.path).or_default();
+            if *offset > file.metadata()?.len() {
+                // A torn write was cut back.
+                *offset = 0;
+            }
+            let mut file = BufReader::new(file);
+            file.seek(SeekFrom::Start(*offset))?;
             loop {
                 line.clear();
-                let length = file.read_line(&mut line)?;
+                let length = file.read_until(b'\n', &mut line)?;
                 // A line without its end is being written.
-                let Some(whole) = line.strip_suffix('\n') else {
+                let Some(whole) = line.strip_suffix(b"\n") else {
                     break;
                 };
-                each(whole);
-                offset += u64::try_from(length).unwrap_or_default();
-                self.at = Some((first, offset));
+                *offset += u64::try_from(length).unwrap_or_default();
+                let number = seq(whole);
+                if number.is_none_or(|number| number > self.last) {
+                    self.last = number.unwrap_or(self.last);
+                    each(&String::from_utf8_lossy(whole));
+                }
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(number: u64) -> String {
+        format!("{{\"event_kind\":\"call.decision\",\"seq\":{number},\"x\":\"\"}}\n")
+    }
+
+    #[test]
+    fn each_record_is_given_once_whatever_becomes_of_the_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |first: u64, end: &str| dir.path().join(format!("{first:020}.ndjson{end}"));
+        let mut follower = Follower::new(dir.path());
+        let mut given = Vec::new();
+        let mut look = |given: &mut Vec<u64>| {
+            follower
+                .read(|line| given.extend(seq(line.as_bytes())))
+                .unwrap();
+        };
+        std::fs::write(path(1, ""), record(1) + &record(2) + &record(3)[..10]).unwrap();
+        look(&mut given);
+        std::fs::write(path(1, ""), record(1) + &record(2) + &record(3)).unwrap();
+        look(&mut given);
+        // A sync failed: put aside, and what was not known to be kept stands again in the next.
+        std::fs::rename(path(1, ""), path(1, ".failed")).unwrap();
+        std::fs::write(path(3, ""), record(3) + &record(4)).unwrap();
+        look(&mut given);
+        look(&mut given);
+        // So for a segment whose first sync failed.
+        std::fs::rename(path(3, ""), path(3, ".failed")).unwrap();
+        std::fs::write(path(3, ""), record(3) + &record(4) + &record(5)).unwrap();
+        look(&mut given);
+        // A torn write was cut back, and something else came.
+        std::fs::write(path(3, ""), record(3)).unwrap();
+        look(&mut given);
+        std::fs::write(path(3, ""), record(3) + &record(6)).unwrap();
+        look(&mut given);
+        std::fs::remove_file(path(1, ".failed")).unwrap();
+        look(&mut given);
+        assert_eq!(given, [1, 2, 3, 4, 5, 6]);
     }
 }

@@ -150,6 +150,13 @@ pub(super) fn kind(line: &[u8]) -> &[u8] {
         .unwrap_or_default()
 }
 
+/// The number of a record's line.
+pub(super) fn seq(line: &[u8]) -> Option<u64> {
+    let digits = member(line, b",\"seq\":")?;
+    let end = digits.iter().position(|b| !b.is_ascii_digit())?;
+    std::str::from_utf8(digits.get(..end)?).ok()?.parse().ok()
+}
+
 /// The `event_group` of a record's line: 36 bytes.
 pub(super) fn group(line: &[u8]) -> Option<[u8; 36]> {
     member(line, b",\"event_group\":\"")?

@@ -1,5 +1,7 @@
 //! The one thread that writes the journal: numbers, chain, one write and one sync for all that is queued.
 
+mod care;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +12,7 @@ use super::lifecycle::{self, Constants, StartRecord};
 use super::member::EventId;
 use super::outbox::OVERDUE;
 use super::retention::Retention;
-use super::segment::{self, Tampering};
+use super::segment;
 use super::sink::Rolling;
 use super::sinks::Sinks;
 use super::{Chain, EventKind, Settings};
@@ -19,9 +21,6 @@ use crate::telemetry::JournalMetrics;
 
 /// How often the disk and the segment are looked at, and a journal that cannot be written is tried again.
 const TICK: Duration = Duration::from_millis(400);
-
-/// How often the head of the chain is told to the process log: a tail that was cut off shows against it.
-const TELL: Duration = Duration::from_secs(10);
 
 /// How long a segment that could not be followed by another goes on.
 const ROLL_AGAIN: Duration = Duration::from_secs(10);
@@ -47,6 +46,8 @@ pub(super) struct Writer {
     looked: Instant,
     told: (Instant, u64),
     roll_from: Instant,
+    /// When the journal could not be written, since it last could.
+    failed: Option<Instant>,
     low: bool,
 }
 
@@ -81,6 +82,7 @@ impl Writer {
             looked: now,
             told: (now, chain.seq),
             roll_from: now,
+            failed: None,
             low: false,
             chain,
         }
@@ -94,13 +96,16 @@ impl Writer {
             if batches.is_empty() || self.looked.elapsed() > TICK {
                 self.look();
             }
-            self.write(&mut batches);
+            self.write(&mut batches, false);
             batches.clear();
         }
-        self.write(&mut [stop_batch()]);
-        let waiting = self.backlog.decisions();
+        // The reserve is there for this: what waits is written even if the disk is full.
+        self.write(&mut [stop_batch()], true);
+        let waiting = self.backlog.len();
         if waiting > 0 {
+            self.backlog.clear();
             self.lose(waiting, "the disk was full to the end");
+            self.write(&mut [stop_batch()], true);
         }
         if let Some(Gap {
             lost,
@@ -122,18 +127,27 @@ impl Writer {
     }
 
     /// Appends all batches by one write and at most one sync, and tells their cores.
-    fn write(&mut self, batches: &mut [Batch]) {
+    fn write(&mut self, batches: &mut [Batch], last: bool) {
         let dropped: u64 = batches.iter().map(|batch| batch.lost).sum();
         if dropped > 0 {
             self.lose(dropped, "no room before the journal");
         }
+        if !last && self.failed.is_some_and(|failed| failed.elapsed() < TICK) {
+            // What has just failed is not tried again for every batch.
+            self.give_up(batches, "the journal could not be written a moment ago");
+            acknowledge(batches.iter_mut(), false);
+            return;
+        }
         self.sinks.regain_room();
         self.turn_over();
-        let declares = !self.sinks.is_full();
+        // Asked once: another thread may change it at any time.
+        let declares = last || !self.sinks.is_full();
         let (before, open) = (self.chain, self.open);
         self.lines.clear();
         self.begin_segment();
-        self.declare();
+        if declares {
+            self.declare();
+        }
         let mut refused = 0;
         for batch in batches.iter_mut() {
             if !declares {
@@ -155,10 +169,8 @@ impl Writer {
                 self.chain.append(kind, rest, &mut self.lines);
             }
         }
-        if refused > 0 {
-            self.lose(refused, "the disk is full");
-        }
         if self.lines.is_empty() {
+            self.refuse(refused);
             acknowledge(batches.iter_mut(), true);
             return;
         }
@@ -169,10 +181,14 @@ impl Writer {
         let first = before.seq + 1;
         if let Err(cause) = self.sinks.append(&self.lines, first, next, sync) {
             (self.chain, self.open) = (before, open);
+            self.failed = Some(Instant::now());
+            self.refuse(refused);
             self.give_up(batches, &cause);
             acknowledge(batches.iter_mut(), false);
             return;
         }
+        self.failed = None;
+        self.refuse(refused);
         if declares {
             self.backlog.clear();
         }
@@ -208,9 +224,6 @@ impl Writer {
 
     /// What has to be declared before anything else: records that were lost, ends of calls that had to wait.
     fn declare(&mut self) {
-        if self.sinks.is_full() {
-            return;
-        }
         if let Some(gap) = &self.gap {
             let event = EventId::new(Timestamp::now());
             self.chain.append(
@@ -319,52 +332,10 @@ impl Writer {
         }
     }
 
-    /// Looks after disk and segment, also when nothing is written.
-    fn look(&mut self) {
-        self.looked = Instant::now();
-        if let Some((tampering, left)) = self.sinks.tampering() {
-            self.tampered(tampering, left);
-        }
-        if self.sinks.is_full() && self.gap.is_none() {
-            self.lose(0, "the disk has less room than the reserve");
-        }
-        if let Some(free) = self.sinks.free_bytes() {
-            self.metrics.free(free);
-            let low = free < self.warn_below;
-            if low && !self.low {
-                tracing::warn!(free_mib = free >> 20, "the journal's disk is filling up");
-            }
-            self.low = low;
-        }
-        let (told, seq) = self.told;
-        if told.elapsed() > TELL && seq != self.chain.seq {
-            self.told = (self.looked, self.chain.seq);
-            let hash = self.chain.head.to_string();
-            tracing::info!(seq = self.chain.seq, hash, "the journal's head");
-        }
-    }
-
-    /// Somebody moved, cut or removed the active segment: a new one is begun at once.
-    fn tampered(&mut self, tampering: Tampering, left: u64) {
-        let written = self.chain.seq + 1 - self.sinks.first();
-        let (cause, lost) = match tampering {
-            Tampering::Renamed => {
-                tracing::warn!(
-                    "the journal's segment was renamed from outside; a new one is begun"
-                );
-                ("", 0)
-            }
-            Tampering::Deleted => ("the segment was deleted from outside", written),
-            Tampering::Truncated => (
-                "the segment was truncated from outside",
-                written.saturating_sub(left),
-            ),
-        };
-        if lost > 0 {
-            self.lose(lost, cause);
-        }
-        if let Err(error) = self.sinks.begin(self.chain.seq + 1, self.retention) {
-            self.lose(0, &format!("{cause}; a new one cannot be begun: {error}"));
+    /// Decisions found no room: their calls are refused, or go on unrecorded.
+    fn refuse(&mut self, refused: u64) {
+        if refused > 0 {
+            self.lose(refused, "the disk is full");
         }
     }
 

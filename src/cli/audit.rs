@@ -1,5 +1,6 @@
 //! `audit`: checks, reads and searches the journal.
 
+mod count;
 mod sentence;
 
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
@@ -10,19 +11,23 @@ use anyhow::Context as _;
 use serde::Serialize;
 use serde_json::Value;
 
+use count::Counts;
 pub(super) use sentence::sentence;
 use sentence::{children, text};
 
-use super::output::{complain, say, say_json};
-use super::{NO, OK, USAGE};
+use super::output::{complain, say, say_json, tell};
+use super::{NO, OK, USAGE, WrongUse};
 use crate::audit as journal;
 use crate::config::{Config, DEFAULT_PATH};
-use crate::model::{Pattern, Secret, TokenIdKey};
+use crate::model::{Pattern, Reason, Secret, TokenIdKey};
 use crate::store;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Check every record: whole, in sequence, fitting its hash
+    #[command(
+        after_help = "Exits with 0 if all hold, 1 if one does not, 2 if there is no journal to read."
+    )]
     Verify(Verify),
     /// Read records
     Show(Show),
@@ -57,9 +62,18 @@ pub(super) struct Verify {
 pub(super) struct Show {
     #[command(flatten)]
     place: Place,
-    /// Only decisions with this word: allow, deny, `would_deny`, `error_allow`, `error_deny`, `not_evaluated`
-    #[arg(long, value_name = "WORD")]
+    /// Only decisions with this word, and batches with such a member
+    #[arg(long, value_name = "WORD", value_parser = DECISIONS)]
     decision: Option<String>,
+    /// Only decisions with this reason, and batches with such a member
+    #[arg(long, value_name = "WORD", value_parser = REASONS)]
+    reason: Option<String>,
+    /// Only records of this gate
+    #[arg(long, value_name = "NAME")]
+    gate: Option<String>,
+    /// Only the call with this id, which its answer carries as `grantgate-decision`
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
     /// Only operations that fit this pattern; * is any run of characters
     #[arg(long, value_name = "PATTERN")]
     operation: Option<String>,
@@ -69,6 +83,9 @@ pub(super) struct Show {
     /// Only the last N of them
     #[arg(long, value_name = "N")]
     last: Option<usize>,
+    /// Count the decisions that fit, the most frequent first
+    #[arg(long, conflicts_with_all = ["follow", "last"])]
+    count: bool,
     /// Go on with the records that are still to come, until stopped
     #[arg(long, short)]
     follow: bool,
@@ -109,6 +126,30 @@ pub(super) fn run(command: &Command) -> anyhow::Result<u8> {
         Command::Id(arguments) => id(arguments),
     }
 }
+
+/// The words of decisions in records.
+const DECISIONS: [&str; 6] = [
+    "allow",
+    "deny",
+    "would_deny",
+    "error_allow",
+    "error_deny",
+    "not_evaluated",
+];
+
+/// The words of reasons.
+const REASONS: [&str; Reason::ALL.len()] = {
+    let mut words = [""; Reason::ALL.len()];
+    let mut place = 0;
+    while place < words.len() {
+        #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+        {
+            words[place] = Reason::ALL[place].as_str();
+        }
+        place += 1;
+    }
+    words
+};
 
 fn verify(arguments: &Verify) -> anyhow::Result<u8> {
     let dir = arguments.place.audit_dir()?;
@@ -172,6 +213,8 @@ fn show(arguments: &Show) -> anyhow::Result<u8> {
     let mut journal = journal::Follower::new(&dir);
     let mut following = false;
     let mut shown = 0_u64;
+    let mut heard = true;
+    let mut counts = Counts::default();
     loop {
         let read = journal.read(|line| {
             let Ok(record) = serde_json::from_str::<Value>(line) else {
@@ -182,6 +225,15 @@ fn show(arguments: &Show) -> anyhow::Result<u8> {
                 return;
             }
             shown += 1;
+            if arguments.count {
+                let is = |wanted: &Option<String>, word: &str| {
+                    wanted.as_deref().is_none_or(|wanted| wanted == word)
+                };
+                counts.add(&record, |decision, reason| {
+                    is(&arguments.decision, decision) && is(&arguments.reason, reason)
+                });
+                return;
+            }
             let text = if arguments.json {
                 line.to_owned()
             } else {
@@ -194,7 +246,7 @@ fn show(arguments: &Show) -> anyhow::Result<u8> {
                         kept.pop_front();
                     }
                 }
-                _ => say(&text),
+                _ => heard &= tell(&text),
             }
         });
         if let Err(error) = read.with_context(unreadable) {
@@ -202,15 +254,21 @@ fn show(arguments: &Show) -> anyhow::Result<u8> {
             return Ok(USAGE);
         }
         for text in kept.drain(..) {
-            say(&text);
+            heard &= tell(&text);
         }
-        if !arguments.follow {
+        if !(arguments.follow && heard) {
             break;
         }
         following = true;
         std::thread::sleep(FOLLOW_PAUSE);
     }
-    if shown == 0 && io::stderr().is_terminal() {
+    if arguments.count {
+        if arguments.json {
+            say_json(&counts.json());
+        } else {
+            counts.print();
+        }
+    } else if shown == 0 && io::stderr().is_terminal() {
         complain("no record fits");
     }
     Ok(OK)
@@ -225,12 +283,14 @@ fn fits(arguments: &Show, pattern: Option<&Pattern>, record: &Value) -> bool {
             .as_deref()
             .is_none_or(|wanted| text(record, pointer) == Some(wanted))
     };
-    let of_members = || {
-        let wanted = arguments.decision.as_deref();
-        children(record).any(|child| text(child, "/verdict") == wanted)
+    let of_members = |pointer: &str, wanted: &Option<String>| {
+        children(record).any(|child| text(child, pointer) == wanted.as_deref())
     };
-    (is("/decision", &arguments.decision) || of_members())
+    (is("/decision", &arguments.decision) || of_members("/verdict", &arguments.decision))
+        && (is("/reason", &arguments.reason) || of_members("/reason", &arguments.reason))
         && is("/token/ref", &arguments.token)
+        && is("/gate", &arguments.gate)
+        && (is("/event_id", &arguments.id) || is("/event_group", &arguments.id))
         && pattern.is_none_or(|pattern| {
             let of_members = children(record).filter_map(|child| text(child, "/operation"));
             text(record, "/operation")
@@ -254,6 +314,9 @@ fn id(arguments: &Id) -> anyhow::Result<u8> {
         .is_some_and(|byte| matches!(byte, b'\n' | b'\r'))
     {
         token.pop();
+    }
+    if token.is_empty() {
+        return Err(WrongUse("no token came by stdin".to_owned()).into());
     }
     let id = key.identify(&Secret::new(token)).to_string();
     if arguments.json {

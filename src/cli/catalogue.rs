@@ -42,6 +42,11 @@ struct Listed<'c> {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let Some(name) = &arguments.vendor else {
+        if arguments.scope.is_some() {
+            return Err(
+                WrongUse("a scope is a vendor's: name the vendor before it".to_owned()).into(),
+            );
+        }
         let counted = Vendor::ALL
             .into_iter()
             .map(count)

@@ -11,8 +11,8 @@ use rcgen::{
     KeyPair, KeyUsagePurpose, SanType,
 };
 
-use super::OK;
 use super::output::say;
+use super::{OK, WrongUse};
 
 /// The name in the app's certificate.
 const APP: &str = "spiffe://grantgate.development/app";
@@ -25,11 +25,22 @@ pub(super) struct Arguments {
     /// One more host name or address for the gate's certificate, beside localhost, 127.0.0.1 and `::1`
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<String>,
+    /// Replace what is there: apps that trust the authority before will not trust the new one
+    #[arg(long)]
+    force: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     fs::create_dir_all(&arguments.out)
         .with_context(|| format!("cannot make {}", arguments.out.display()))?;
+    let there = arguments.out.join("ca.key");
+    if there.exists() && !arguments.force {
+        let what = format!(
+            "{} is there: --force replaces it and all it has signed",
+            there.display()
+        );
+        return Err(WrongUse(what).into());
+    }
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -74,7 +85,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         "gate: tls = {{ cert = \"{out}/gate.pem\", key = \"{out}/gate.key\" }}"
     ));
     say(&format!(
-        "apps: trust {out}/ca.pem, for example REQUESTS_CA_BUNDLE or NODE_EXTRA_CA_CERTS"
+        "apps: trust {out}/ca.pem, by SSL_CERT_FILE, REQUESTS_CA_BUNDLE or NODE_EXTRA_CA_CERTS"
     ));
     say(&format!(
         "apps known by certificate: client_ca = \"{out}/ca.pem\" in the gate's tls, {out}/app.pem and app.key in the app"

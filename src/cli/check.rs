@@ -1,5 +1,6 @@
 //! `check`: validates a configuration and says what would run.
 
+use anyhow::Context as _;
 use serde::Serialize;
 
 use super::output::{complain, say, say_json};
@@ -37,6 +38,8 @@ struct GateAnswer {
     guarantee: &'static str,
     grants: usize,
     assumed_scopes: Option<Vec<String>>,
+    asks: bool,
+    learns_with: Option<String>,
     operations: usize,
     catalogue: String,
 }
@@ -78,7 +81,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         config.admin.listen,
         tls_word(config.admin.tls.is_some())
     ));
-    let disk = store::probe_disk(&config.audit.dir)?;
+    let disk = probe(&config)?;
     say(&format!(
         "journal {}  {}, a sync takes {} µs, {} MiB free",
         config.audit.dir.display(),
@@ -91,6 +94,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     }
     say("the configuration is valid");
     Ok(OK)
+}
+
+/// Tries the journal's disk.
+pub(super) fn probe(config: &Config) -> anyhow::Result<DiskProbe> {
+    store::probe_disk(&config.audit.dir).with_context(|| {
+        let dir = config.audit.dir.display();
+        format!("the journal cannot be kept in {dir}: set `dir` in [state]")
+    })
 }
 
 fn in_json(argument: &ConfigArgument) -> u8 {
@@ -147,6 +158,8 @@ fn describe(gate: &GateConfig) -> GateAnswer {
             .assumed
             .as_ref()
             .map(|scopes| scopes.granted().iter().map(str::to_owned).collect()),
+        asks: gate.asking.asks,
+        learns_with: gate.asking.learns_with.clone(),
         operations: gate.catalogue.operations().len(),
         catalogue: format!(
             "{source}, version {}, as of {}",
@@ -161,10 +174,15 @@ const fn tls_word(tls: bool) -> &'static str {
 }
 
 fn assumed_words(answer: &GateAnswer) -> String {
+    let learned = match &answer.learns_with {
+        Some(home) => format!(", what `{home}` learns"),
+        None => ", those learned".to_owned(),
+    };
     match &answer.assumed_scopes {
-        None => " declared; every other token is unknown".to_owned(),
+        None if answer.asks => format!(" declared{learned}; other tokens are asked about"),
+        None => format!(" declared{learned}; other tokens are unknown"),
         Some(scopes) => format!(
-            " declared; every other token is taken to hold {}",
+            " declared; other tokens are taken to hold {}",
             scopes.join(", ")
         ),
     }

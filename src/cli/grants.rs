@@ -19,7 +19,7 @@ use crate::store::{self, Look, StateDir};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// List the grants of all gates, and the scopes that were granted and never used
+    /// List the grants of all gates, and the scopes that were granted and never used; uses are counted every half minute
     List(List),
     /// Show all that is known of one token
     Show(One),
@@ -230,7 +230,8 @@ fn offline(known: &Known, most: usize) -> anyhow::Result<Vec<GateReport>> {
 
 fn print(report: &GateReport) {
     let all = report.grants.len() + report.more;
-    say(&format!("gate {}: {all} grants", report.gate));
+    let plural = if all == 1 { "" } else { "s" };
+    say(&format!("gate {}: {all} grant{plural}", report.gate));
     if all > 0 {
         say("  token id                          standing  source         used    expires");
     }

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _};
 
 #[cfg(feature = "otlp")]
-use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
@@ -34,15 +34,21 @@ impl Log {
     #[cfg(feature = "otlp")]
     pub(super) fn begin(json: bool) -> anyhow::Result<Self> {
         let collector = Collector::from_environment()?;
+        let Some(tracer) = collector.as_ref().map(Collector::tracer) else {
+            // Without spans nothing has to be told from them: what is off costs nothing.
+            let _ = tracing_subscriber::registry()
+                .with(lines(json).with_filter(level()))
+                .try_init();
+            return Ok(Self { _collector: None });
+        };
         let is_span = |of: &tracing::Metadata<'_>| of.target() == TARGET;
-        let spans = collector.as_ref().map(|collector| {
-            tracing_opentelemetry::layer()
-                .with_tracer(collector.tracer())
-                .with_location(false)
-                .with_threads(false)
-                .with_filter(filter_fn(is_span))
-        });
-        let lines = lines(json).with_filter(level().and(filter_fn(move |of| !is_span(of))));
+        let spans = tracing_opentelemetry::layer()
+            .with_tracer(tracer)
+            .with_location(false)
+            .with_threads(false)
+            .with_filter(filter_fn(is_span).with_max_level_hint(LevelFilter::INFO));
+        let others = filter_fn(move |of| !is_span(of)).with_max_level_hint(LevelFilter::TRACE);
+        let lines = lines(json).with_filter(level().and(others));
         let _ = tracing_subscriber::registry()
             .with(lines)
             .with(spans)

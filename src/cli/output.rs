@@ -4,7 +4,12 @@ use std::io::{self, IsTerminal, Write};
 
 /// Prints a line to stdout. A reader that has gone away ends the printing, not the program.
 pub(super) fn say(line: &str) {
-    let _ = writeln!(io::stdout().lock(), "{line}");
+    let _ = tell(line);
+}
+
+/// As [`say`]; false if nobody reads any more.
+pub(super) fn tell(line: &str) -> bool {
+    writeln!(io::stdout().lock(), "{line}").is_ok()
 }
 
 /// The width in columns that people's output fits where it can.

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use super::ConfigArgument;
 use super::log::Log;
 use crate::app;
-use crate::store;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -22,7 +21,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let _log = Log::begin(arguments.log_json)?;
     let (config, text) = arguments.config.load()?;
-    let probe = store::probe_disk(&config.audit.dir)?;
+    let probe = super::check::probe(&config)?;
     tracing::info!(
         file_system = probe.file_system,
         sync_us = probe.sync_us,

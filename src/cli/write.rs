@@ -13,6 +13,8 @@ use crate::config;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// A configuration to begin with
+    Config,
     /// The configuration's JSON Schema, with which editors complete and check
     Schema,
     /// Completions for a shell
@@ -28,8 +30,12 @@ pub(super) enum Command {
     },
 }
 
+/// The configuration that is shipped.
+const START: &str = include_str!("../../config/grantgate.toml");
+
 pub(super) fn run(command: &Command) -> anyhow::Result<u8> {
     match command {
+        Command::Config => say(START.trim_end()),
         Command::Schema => say_json(&config::schema()),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -10,6 +10,7 @@ use super::asking::{AskingConfig, unknown_token};
 use super::document::Placed;
 use super::grant::{GrantConfig, grants};
 use super::journal::{GUARANTEES, can_be_best_effort};
+use super::learns_with;
 use super::place::{Upstream, leads_to, tls, upstream};
 use super::section::{Section, printable};
 use crate::audit::{Guarantee, OnAuditFailure};
@@ -193,7 +194,7 @@ pub(super) fn check_together(
                 "give each listener its own port",
             );
         }
-        learns_with(section, gate, gates);
+        learns_with::check(section, gate, gates);
         for (name, place) in [
             ("upstream", &gate.upstream),
             ("authorization_server", &gate.authorization_server),
@@ -211,36 +212,6 @@ pub(super) fn check_together(
             }
         }
     }
-}
-
-/// Checks that a gate learns with one that can be learned with.
-fn learns_with(section: &Section<'_, '_>, gate: &GateConfig, gates: &[GateConfig]) {
-    let Some(name) = &gate.asking.learns_with else {
-        return;
-    };
-    let other = gates.iter().find(|other| other.name == *name);
-    let (message, hint) = match other {
-        Some(other) if other.name == gate.name => ("is this gate itself", "name another gate"),
-        Some(other) if other.vendor != gate.vendor => (
-            "is a gate of another vendor",
-            "a token is one vendor's: name a gate of the same one",
-        ),
-        Some(other) if other.asking.learns_with.is_some() => (
-            "learns with another gate itself",
-            "name the gate by which the logins pass",
-        ),
-        Some(_) => return,
-        None => (
-            "is no gate of this configuration",
-            "write the name of a gate",
-        ),
-    };
-    let span = section.value("learns_with").map(|(_, span)| span);
-    section.problem_at(
-        &span.unwrap_or_default(),
-        format!("`learns_with = \"{}\"` {message}", printable(name)),
-        hint,
-    );
 }
 
 fn named(section: &Section<'_, '_>, name: &Placed<&str>) -> bool {

@@ -109,8 +109,35 @@ const SECRETS: [&str; 6] = [
     "redis",
 ];
 
+/// True if all that stands in braces says where the secret is.
+fn says_where(inner: &str) -> bool {
+    let inner = inner.split('}').next().unwrap_or_default();
+    inner.split(',').all(|pair| {
+        let key = pair.split('=').next().unwrap_or_default();
+        matches!(key.trim().trim_matches(['"', '\'']), "env" | "file")
+    })
+}
+
 /// The columns that a hint takes at most.
 const WIDTH: usize = 80;
+
+/// As [`mask_path`], for an address that was written without its scheme.
+fn mask_bare(line: &str) -> String {
+    let Some((key, value)) = line.split_once('=') else {
+        return line.to_owned();
+    };
+    let names = ["upstream", "authorization_server", "endpoint", "connect"];
+    let quoted = value.trim_start().strip_prefix(['"', '\'']);
+    match quoted.filter(|text| names.contains(&key.trim()) && !text.contains("://")) {
+        Some(text) => {
+            let start = line.len() - text.len();
+            let end = text.find(['"', '\'']).unwrap_or(text.len());
+            let (address, after) = text.split_at(end);
+            line.get(..start).unwrap_or_default().to_owned() + &host_of(address) + after
+        }
+        None => line.to_owned(),
+    }
+}
 
 /// A line whose addresses end with their host: a webhook's URL, pasted whole, holds its secret behind it.
 fn mask_path(line: &str) -> String {
@@ -121,27 +148,36 @@ fn mask_path(line: &str) -> String {
         shown.push_str(before);
         let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'');
         let (address, after) = address.split_at(address.find(ends).unwrap_or(address.len()));
-        let host = address
-            .find(['/', '?', '#'])
-            .map_or(address.len(), |at| at + 1);
-        let (host, path) = address.split_at(host);
-        shown.push_str(host);
-        shown.extend(path.chars().map(|_| '*'));
+        shown.push_str(&host_of(address));
         rest = after;
     }
     shown + rest
 }
 
+/// An address with what stands before and behind its host masked.
+fn host_of(address: &str) -> String {
+    let stars = |text: &str| "*".repeat(text.chars().count());
+    let end = address
+        .find(['/', '?', '#'])
+        .map_or(address.len(), |at| at + 1);
+    let (host, path) = address.split_at(end);
+    let (user, host) = match host.rsplit_once('@') {
+        Some((user, host)) => (stars(user) + "@", host),
+        None => (String::new(), host),
+    };
+    user + host + &stars(path)
+}
+
 /// A line as it may be shown: what follows the name of a setting that holds a secret is replaced, letter by letter.
 fn mask(line: &str) -> String {
-    let line = &mask_path(line);
+    let line = &mask_path(&mask_bare(line));
     let begin = SECRETS.iter().flat_map(|key| {
         line.match_indices(key).filter_map(|(at, _)| {
             let (before, rest) = (line.get(..at)?, line.get(at + key.len()..)?);
             let whole = !before.ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '-'));
             let rest = rest.strip_prefix(['"', '\'']).unwrap_or(rest);
             let value = rest.trim_start().strip_prefix('=')?;
-            let place = value.trim_start().starts_with('{');
+            let place = value.trim_start().strip_prefix('{').is_some_and(says_where);
             (whole && !place).then_some(line.len() - value.len())
         })
     });
@@ -213,6 +249,22 @@ mod tests {
                 r#"redis = "***************""#,
             ),
             (r#"redis_ca = "ca.pem""#, r#"redis_ca = "ca.pem""#),
+            (
+                r#"upstream = "p.example/rest/1/abc/""#,
+                r#"upstream = "p.example/***********""#,
+            ),
+            (
+                r#"upstream = "https://user:pw@p.example""#,
+                r#"upstream = "https://*******@p.example""#,
+            ),
+            (
+                r#"token = { value = "abc" }"#,
+                r#"token = * ***** * "***" *"#,
+            ),
+            (
+                r#"token = { env = "A", file = "B" }"#,
+                r#"token = { env = "A", file = "B" }"#,
+            ),
             (
                 r#"upstream = "https://p.example/rest/1/abc/" # or https://q.example"#,
                 r#"upstream = "https://p.example/***********" # or https://q.example"#,

@@ -133,7 +133,9 @@ impl Grants {
         let mut tokens = if self.scene.vendor.revokes_sessions() {
             self.learned.related(token).await
         } else {
-            Vec::new()
+            // Of the pair both end, whichever of the two is named.
+            let pair = self.learned.refresh(token).await;
+            pair.map(|row| row.access).into_iter().collect()
         };
         if !tokens.contains(&token) {
             tokens.push(token);

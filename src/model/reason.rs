@@ -48,7 +48,7 @@ reasons! {
     UpgradeRefused = "upgrade_refused", "call the method over plain HTTP requests; tunnels are not forwarded";
     /// The `Host` is none that this gate answers for.
     HostUnknown = "host_unknown", "use a host name listed in the gate's `hosts`";
-    /// More than one credential, or one in a place that only the vendor's other doors use.
+    /// More than one credential, or one in a place where the vendor's API does not look for it, but its website may.
     AmbiguousCredential = "ambiguous_credential", "send exactly one credential, in one place";
     /// The vendor could run another operation than the one read.
     AmbiguousOperation = "ambiguous_operation", "write the method in the vendor's documented URL form, once";
@@ -62,7 +62,7 @@ reasons! {
     TokenUnknown = "token_unknown", "log in or refresh through the gate, declare the grant, or set `unknown_token`";
     /// The token was known and has expired.
     TokenExpired = "token_expired", "refresh the token";
-    /// The token was known and has been revoked.
+    /// The token has been revoked, or the vendor says that it does not hold.
     TokenRevoked = "token_revoked", "authorise the app again";
     /// The grant could not be asked for.
     GrantUnavailable = "grant_unavailable", "retry; the vendor could not be asked for the token's scopes";
@@ -93,7 +93,7 @@ reasons! {
     /// The upstream's answer is not HTTP that can be passed on.
     UpstreamInvalid = "upstream_invalid", "the upstream answered with something that is not HTTP; check `upstream`";
     /// A fault of the gate itself.
-    Internal = "internal", "report this as a fault of Grantgate";
+    Internal = "internal", "a fault of Grantgate: report it with the record and the process log around it";
 }
 
 impl Reason {

@@ -35,7 +35,7 @@ const RESETS: usize = 20;
 const OWN_RESETS: usize = 128;
 /// Calls that a peer may give up, beyond those that it let end.
 const GIVEN_UP: usize = 100;
-/// What a peer may send in a second that belongs to no call: settings, pings and their like, in bytes.
+/// What a peer may send in a second that carries no call: settings, pings and their like, in bytes.
 const CHATTER: u64 = 16 * 1024;
 /// How long a peer without calls may take to go once it was told to.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -150,8 +150,10 @@ struct Activity {
     /// Answers of which a piece waits for the peer to take it.
     offered: AtomicUsize,
     bytes: AtomicU64,
-    /// Those of them that belong to no call.
+    /// Those of them that carry no call.
     chatter: AtomicU64,
+    /// Bytes that went to the peer: what it sends to have more of them is no chatter.
+    written: AtomicU64,
     last: Mutex<Last>,
 }
 
@@ -162,6 +164,7 @@ struct Last {
     looked: Instant,
     bytes: u64,
     chatter: u64,
+    written: u64,
 }
 
 impl Default for Last {
@@ -172,6 +175,7 @@ impl Default for Last {
             looked: now,
             bytes: 0,
             chatter: 0,
+            written: 0,
         }
     }
 }
@@ -204,6 +208,10 @@ impl Activity {
         let read = bytes - std::mem::replace(&mut last.bytes, bytes);
         let chatter = self.chatter.load(Ordering::Relaxed);
         let said = chatter - std::mem::replace(&mut last.chatter, chatter);
+        let written = self.written.load(Ordering::Relaxed);
+        let taken = written - std::mem::replace(&mut last.written, written);
+        // Each piece of an answer may be followed by two updates of windows, which are shorter.
+        let said = said.saturating_sub(taken / 2);
         last.looked = now;
         let still = now.duration_since(last.progress);
         drop(last);
@@ -352,7 +360,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
+        let bytes = u64::try_from(written).unwrap_or_default();
+        self.activity.written.fetch_add(bytes, Ordering::Relaxed);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {

@@ -42,7 +42,7 @@ mod on {
     use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
     use super::Facts;
-    use crate::model::Outcome;
+    use crate::model::{Outcome, TraceParent};
 
     static COLLECTED: AtomicBool = AtomicBool::new(false);
 
@@ -52,12 +52,16 @@ mod on {
     }
 
     #[derive(Debug, Default)]
-    pub(in crate::proxy) struct CallSpan(Option<Span>);
+    pub(in crate::proxy) struct CallSpan {
+        span: Option<Span>,
+        /// The app has sent a parent that can be read.
+        has_parent: bool,
+    }
 
     impl CallSpan {
         pub(in crate::proxy) fn begin(facts: &Facts<'_>) -> Self {
             if !COLLECTED.load(Ordering::Relaxed) {
-                return Self(None);
+                return Self::default();
             }
             let span = tracing::info_span!(
                 target: "grantgate::span",
@@ -77,19 +81,28 @@ mod on {
             let parent = TraceContextPropagator::new().extract(&Fields(facts.headers));
             // It has no parent where the app sent none.
             let _ = span.set_parent(parent);
-            Self(Some(span))
+            let parent = facts.headers.get("traceparent");
+            Self {
+                span: Some(span),
+                has_parent: parent
+                    .is_some_and(|value| TraceParent::parse(value.as_bytes()).is_some()),
+            }
         }
 
         /// Names the span to the vendor, in place of the app's.
         pub(in crate::proxy) fn goes_with(&self, headers: &mut HeaderMap) {
-            if let Some(span) = &self.0 {
+            if let Some(span) = &self.span {
+                if !self.has_parent {
+                    // It belongs to a trace that is not gone on with (section 3.3).
+                    headers.remove("tracestate");
+                }
                 let context = span.context();
                 TraceContextPropagator::new().inject_context(&context, &mut FieldsMut(headers));
             }
         }
 
         pub(in crate::proxy) fn end(&self, outcome: Outcome, status: Option<u16>) {
-            if let Some(span) = &self.0 {
+            if let Some(span) = &self.span {
                 span.record("grantgate.outcome", outcome.as_str());
                 if let Some(status) = status {
                     span.record("http.response.status_code", status);

@@ -46,13 +46,14 @@ pub(in crate::cli) fn sentence(record: &Value) -> String {
                     format!("{lacks} [{key}: {name} {verdict} {reason}]")
                 });
             format!(
-                "{} {} {} {}{lacks} token {} from {}",
+                "{} {} {} {}{lacks} token {} from {} id {}",
                 of("/gate"),
                 tint(&decision, colour_of(&decision)),
                 of("/operation"),
                 of("/reason"),
                 of("/token/ref"),
-                of("/source")
+                of("/source"),
+                of("/event_id")
             )
         }
         "call.completion" => format!(
@@ -101,6 +102,7 @@ pub(in crate::cli) fn sentence(record: &Value) -> String {
             text(record, "/detail").map_or_else(String::new, |detail| format!(", {detail}"))
         ),
         "audit.started" => format!("{} of stream {}", of("/audit/guarantee"), of("/stream")),
+        "policy.rejected" => of("/detail"),
         "policy.loaded" => format!("generation {}", number("/gen")),
         _ => text(record, "/gate").unwrap_or_default().to_owned(),
     };

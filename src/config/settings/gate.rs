@@ -35,14 +35,18 @@ pub(super) const GATE: Table = Table {
         Setting {
             name: "authorization_server",
             kind: Kind::Text(Form::Origin),
-            default: Default::Said("the vendor's; for an upstream on this machine, the upstream"),
+            default: Default::Said(
+                "`https://oauth.bitrix.info`, `https://platform.ringcentral.com`, `https://accounts.livechat.com`; for an \
+                 upstream on this machine, the upstream",
+            ),
             about: "Where token traffic and LiveChat's accounts go",
         },
         Setting {
             name: "mode",
             kind: MODES,
             default: Default::Text("enforce"),
-            about: "`report` forwards everything and logs what it would have refused: start with it and look at `would_deny`",
+            about: "`report` watches: it forwards everything and records what it would have refused; start with it and look \
+                    at `would_deny`. `off` forwards, records, and does not judge",
         },
         Setting {
             name: "unknown_token",
@@ -92,8 +96,8 @@ pub(super) const GATE: Table = Table {
             name: "learns_with",
             kind: Kind::Text(Form::Plain),
             default: Default::Nothing,
-            about: "The name of another gate of the same vendor: each knows what the other learns. For the vendor's other \
-                    hosts, by which no login passes",
+            about: "The name of another gate of the same vendor and authorization server: each knows what the other learns, \
+                    and ends that either hears of end for both. For the vendor's other hosts, by which no login passes",
         },
         Setting {
             name: "unlisted_operation",

@@ -36,7 +36,7 @@ pub(super) const STATE: Table = Table {
             name: "dir",
             kind: Kind::Text(Form::Path),
             default: Default::Text("var"),
-            about: "Journal, learned grants, lock, and the key behind token ids; one process each",
+            about: "Journal, learned grants, lock, and the key behind token ids: one directory for one process",
         },
         Setting {
             name: "token_id_key",
@@ -178,7 +178,7 @@ pub(super) const LIMITS: Table = Table {
             name: "calls_per_token",
             kind: COUNT,
             default: Default::Number(256),
-            about: "The same for one token, so that one app cannot take all the room; tokens share 4096 counts",
+            about: "The same for one token, so that one app cannot take all the room. Tokens are counted by hash: two may share a count",
         },
         Setting {
             name: "head_kib",
@@ -232,7 +232,7 @@ pub(super) const LIMITS: Table = Table {
             name: "pool_idle_connections",
             kind: Kind::Whole(0, 65_536),
             default: Default::Number(256),
-            about: "Kept connections of a core to an upstream",
+            about: "How many idle connections to an upstream each core keeps",
         },
         Setting {
             name: "grants",
