@@ -94,9 +94,9 @@ fn a_broken_file_changes_nothing_and_says_so_until_it_is_mended() {
     for (broken, detail) in [
         (
             setup.text(dir.path()).replace("scopes", "scoops"),
-            "errors, the first in line",
+            "the first in line",
         ),
-        ("[[gate".to_owned(), "errors, the first in line 1"),
+        ("[[gate".to_owned(), "the first in line 1"),
         (
             setup
                 .text(dir.path())
