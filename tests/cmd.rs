@@ -41,6 +41,7 @@ fn help_fits_eighty_columns() {
         "grants show",
         "grants forget",
         "certs",
+        "write config",
         "write schema",
         "write completions",
         "write man",
