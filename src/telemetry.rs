@@ -1,6 +1,7 @@
 //! Metrics. One registry, read by `/metrics`; counters on the path of a call belong to one core each.
 
 mod calls;
+mod causes;
 mod families;
 mod gate;
 mod shared;
@@ -19,6 +20,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 pub use shared::SharedMetrics;
+
+pub use causes::with_causes;
 
 pub use calls::{CallCounts, CallKey, GateNames, OperationKey};
 use families::GateFamilies;

@@ -3,12 +3,13 @@
 //! A connection that has failed in any way, or holds bytes nobody asked for, is never used again; and nothing is sent
 //! twice: a request goes to another connection only if not a byte of it was written.
 
+mod addresses;
 mod circuit;
 mod pool;
 mod resolve;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+pub use addresses::PrivateAddresses;
 pub use circuit::Circuit;
 pub use pool::{Answer, CollectError, Lease, Pool, SendError};
 pub use resolve::LastKnown;
@@ -46,6 +48,8 @@ pub struct Settings {
     pub opened: Counter,
     /// Whether a connection is worth a try.
     pub circuit: Arc<Circuit>,
+    /// Which addresses the host's name may resolve to.
+    pub private_addresses: PrivateAddresses,
     /// The addresses that the host had last.
     pub last_known: Arc<LastKnown>,
 }
@@ -81,11 +85,21 @@ impl Settings {
     async fn connect_unbounded(&self) -> Result<(tls::Stream, SocketAddr), ConnectError> {
         // The other half is for the connection.
         let patience = self.connect_timeout / 2;
-        let addresses = if let Some(place) = &self.connect {
-            self.last_known.resolve(place.as_str(), patience).await
+        let private = |is_written: bool| {
+            if is_written {
+                PrivateAddresses::Allow
+            } else {
+                self.private_addresses
+            }
+        };
+        let last_known = &self.last_known;
+        let addresses = if let Some(place) = self.connect.as_deref() {
+            let private = private(place.parse::<SocketAddr>().is_ok());
+            last_known.resolve(place, patience, private).await
         } else {
+            let private = private(self.host.parse::<IpAddr>().is_ok());
             let place = (self.host.as_str(), self.port);
-            self.last_known.resolve(place, patience).await
+            last_known.resolve(place, patience, private).await
         };
         let addresses = addresses.map_err(ConnectError::Resolve)?;
         let stream = race(in_turns(addresses))

@@ -14,6 +14,10 @@ mod disk;
 mod files;
 #[path = "faults/grants.rs"]
 mod grants;
+#[path = "faults/kills.rs"]
+mod kills;
+#[path = "faults/network.rs"]
+mod network;
 #[path = "faults/operators.rs"]
 mod operators;
 #[cfg(feature = "fault-injection")]

@@ -6,12 +6,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
-use support::gate::{Setup, journal_text, records, run};
-use support::portal::{Reply, ok};
+use support::gate::{Setup, records, run};
+use support::portal::Reply;
 use support::{Client, Gate, Portal, exchange};
 
 const TOKEN: &str = "at-1";
@@ -257,199 +254,15 @@ fn a_journal_that_was_changed_is_not_continued() {
     );
 }
 
+/// F09: a state directory belongs to one process.
 #[test]
-fn a_second_process_on_the_same_state_is_refused() {
+fn f09_a_second_process_on_the_same_state_is_refused() {
     let portal = Portal::start();
     let gate = Setup::before(&portal.address).start();
     let config = gate.state_dir().join("../grantgate.toml");
     let (code, _, err) = run(&["serve", "--config", config.to_str().unwrap()]);
     assert_eq!(code, 1);
     assert!(err.contains("in use by another process"), "{err}");
-}
-
-/// F01: killed at random under load, again and again. What reached the portal has its decision in the journal.
-#[test]
-fn kill_9_under_load_loses_nothing() {
-    let rounds = std::env::var("GRANTGATE_KILL_ROUNDS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(50);
-    let portal = Portal::start();
-    for guarantee in ["strict", "durable"] {
-        let dir = Arc::new(tempfile::tempdir().unwrap());
-        let setup = Setup::before(&portal.address)
-            .grant(TOKEN, &["crm"])
-            .with(&format!("guarantee = \"{guarantee}\""));
-        let (mut reached, mut slowest) = (0, Duration::ZERO);
-        for round in 0..rounds / 2 {
-            let began = Instant::now();
-            let mut gate = Gate::start_in(&dir, &setup);
-            slowest = slowest.max(began.elapsed());
-            let (stop, sent) = (
-                Arc::new(AtomicBool::new(false)),
-                Arc::new(AtomicUsize::new(0)),
-            );
-            let clients: Vec<_> = (0..16)
-                .map(|client| {
-                    let (address, stop, sent) =
-                        (gate.address.clone(), Arc::clone(&stop), Arc::clone(&sent));
-                    std::thread::spawn(move || {
-                        load(&address, &format!("{round}.{client}"), &stop, &sent)
-                    })
-                })
-                .collect();
-            // Killed after so many calls rather than after so much time: another point of the path each round.
-            while sent.load(Ordering::Relaxed) < 40 + round * 13 {
-                std::thread::yield_now();
-            }
-            gate.kill();
-            stop.store(true, Ordering::Relaxed);
-            clients
-                .into_iter()
-                .for_each(|client| client.join().unwrap());
-            let seen = portal.take();
-            reached += seen.len();
-            let decided: BTreeSet<String> = records(&gate.state_dir_text())
-                .iter()
-                .filter(|record| record["event_kind"] == "call.decision")
-                .filter_map(|record| record["client_request_id"].as_str().map(str::to_owned))
-                .collect();
-            for request in &seen {
-                let id = request.header("x-request-id").unwrap();
-                assert!(
-                    decided.contains(id),
-                    "round {round}, {guarantee}: {id} reached the portal without a decision"
-                );
-            }
-        }
-        let mut gate = Gate::start_in(&dir, &setup);
-        gate.stop();
-        assert_eq!(verify(&gate.state_dir()).0, 0, "{guarantee}");
-        let (mut open, mut unknown) = (BTreeSet::new(), 0);
-        for record in gate.records() {
-            let group = record["event_group"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned();
-            match record["event_kind"].as_str().unwrap() {
-                "call.decision" => assert!(open.insert(group)),
-                "call.completion" => {
-                    unknown += usize::from(record["outcome"] == "outcome_unknown");
-                    assert!(open.remove(&group), "each decision is completed once");
-                }
-                _ => {}
-            }
-        }
-        assert!(open.is_empty(), "each decision is completed");
-        println!(
-            "F01 {guarantee}: {} rounds, {reached} calls reached the portal, {unknown} ends unknown, slowest start {slowest:?}",
-            rounds / 2
-        );
-        assert!(
-            slowest < Duration::from_secs(1),
-            "ready again in {slowest:?}"
-        );
-    }
-}
-
-fn load(address: &str, name: &str, stop: &AtomicBool, sent: &AtomicUsize) {
-    let Ok(stream) = std::net::TcpStream::connect(address) else {
-        return;
-    };
-    drop(stream);
-    let mut client = Client::connect(address);
-    for number in 0.. {
-        if stop.load(Ordering::Relaxed) {
-            return;
-        }
-        let request = call("/rest/crm.deal.list").replace("req-7", &format!("{name}.{number}"));
-        if client.send(request.as_bytes()).answer().is_none() {
-            return;
-        }
-        sent.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-trait StateDirText {
-    fn state_dir_text(&self) -> std::path::PathBuf;
-}
-
-impl StateDirText for Gate {
-    /// The state directory, its journal cut to whole lines: the tail may be torn.
-    fn state_dir_text(&self) -> std::path::PathBuf {
-        let copy = self.state_dir().join("copy");
-        let _ = fs::remove_dir_all(&copy);
-        fs::create_dir_all(copy.join("audit")).unwrap();
-        let text = journal_text(&self.state_dir());
-        let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
-        fs::write(copy.join("audit/00000000000000000001.ndjson"), whole).unwrap();
-        copy
-    }
-}
-
-/// F20: calls under way end, new connections are refused, and every decision has its completion.
-#[test]
-fn sigterm_drains() {
-    let release = Arc::new(AtomicBool::new(false));
-    let gate_open = Arc::clone(&release);
-    let portal = Portal::scripted(move |_| {
-        while !gate_open.load(Ordering::Relaxed) {
-            std::thread::yield_now();
-        }
-        Reply::Bytes(ok("{\"result\":1}"))
-    });
-    let mut gate = Setup::before(&portal.address)
-        .grant(TOKEN, &["crm"])
-        .start();
-    let mut idle = Client::connect(&gate.address);
-    let mut clients: Vec<Client> = (0..20).map(|_| Client::connect(&gate.address)).collect();
-    for client in &mut clients {
-        client.send(call("/rest/crm.deal.list").as_bytes());
-    }
-    while gate.records_of("call.decision").len() < 20 {
-        std::thread::yield_now();
-    }
-    gate.signal(Signal::TERM);
-    while gate.admin("/readyz").status == 200 {
-        std::thread::yield_now();
-    }
-    assert!(gate.admin("/readyz").text().contains("stopping"));
-    assert!(idle.is_closed(), "an idle connection is closed");
-    release.store(true, Ordering::Relaxed);
-    for client in &mut clients {
-        assert_eq!(client.answer().unwrap().status, 200);
-    }
-    assert_eq!(gate.wait().code(), Some(0));
-    assert_eq!(
-        gate.records_of("call.completion")
-            .iter()
-            .filter(|record| record["outcome"] == "ok")
-            .count(),
-        20
-    );
-    assert_eq!(verify(&gate.state_dir()).0, 0);
-}
-
-#[test]
-fn a_second_signal_stops_at_once_and_says_so() {
-    let portal = Portal::scripted(|_| Reply::Hang(Vec::new()));
-    let mut gate = Setup::before(&portal.address)
-        .grant(TOKEN, &["crm"])
-        .start();
-    let mut client = Client::connect(&gate.address);
-    client.send(call("/rest/crm.deal.list").as_bytes());
-    while portal.received().is_empty() {
-        std::thread::yield_now();
-    }
-    gate.signal(Signal::TERM);
-    while gate.admin("/readyz").status == 200 {
-        std::thread::yield_now();
-    }
-    gate.signal(Signal::INT);
-    let asked = Instant::now();
-    assert_eq!(gate.wait().code(), Some(0));
-    assert!(asked.elapsed() < Duration::from_secs(1));
-    assert_eq!(gate.records_of("call.completion")[0]["outcome"], "aborted");
 }
 
 /// A full disk: refused with 503 in `enforce`, red, and green again once there is space. Needs a mount, and says so.

@@ -133,6 +133,7 @@ impl Client {
                 idle_connections: 1,
                 opened: prometheus_client::metrics::counter::Counter::default(),
                 circuit: Arc::default(),
+                private_addresses: upstream::PrivateAddresses::default(),
                 last_known: Arc::default(),
             }),
         })

@@ -6,8 +6,9 @@ use std::path::Path;
 use super::LimitsSection;
 use super::document::Placed;
 use super::section::Section;
+use crate::telemetry::with_causes;
 use crate::tls;
-use crate::upstream;
+use crate::upstream::{self, PrivateAddresses};
 use crate::vendor::Vendor;
 
 /// Where a gate's calls go.
@@ -37,7 +38,7 @@ pub(super) fn tls(section: &Section<'_, '_>, http2: bool) -> Option<tls::Accepto
     tls::Acceptor::new(&settings)
         .map_err(|error| {
             section.problem(
-                chain(&error),
+                with_causes(&error),
                 "`grantgate certs --out certs/dev` makes certificates for development",
             );
         })
@@ -54,12 +55,13 @@ pub(super) fn upstream(
     let ca = section.string("upstream_ca");
     let plain = section.boolean("allow_plain_upstream");
     let connect = section.string("connect");
+    let private = private_addresses(section);
     let server = section.string("authorization_server");
     let url = section.required("upstream");
     let server = server.map(|server| place(section, "authorization_server", &server, plain));
     let (upstream, loopback) = place(section, "upstream", &url?, plain)?;
     let settings = |place: Place, connect: Option<String>| {
-        place.reached(section, ca.as_ref(), connect, limits)
+        place.reached(section, ca.as_ref(), connect, private, limits)
     };
     let upstream = settings(upstream, connect.map(|connect| connect.value.to_owned()))?;
     let authorization = match server {
@@ -87,6 +89,7 @@ impl Place {
         section: &Section<'_, '_>,
         ca: Option<&Placed<&str>>,
         connect: Option<String>,
+        private_addresses: PrivateAddresses,
         limits: &LimitsSection,
     ) -> Option<Upstream> {
         let tls = if self.secure {
@@ -107,6 +110,7 @@ impl Place {
                 idle_connections: limits.pool_connections,
                 opened: prometheus_client::metrics::counter::Counter::default(),
                 circuit: std::sync::Arc::default(),
+                private_addresses,
                 last_known: std::sync::Arc::default(),
             },
         })
@@ -129,7 +133,16 @@ pub(super) fn endpoint(
     };
     let plain = gate.boolean("allow_plain_upstream");
     let (place, _) = place(section, "endpoint", &base, plain)?;
-    place.reached(section, gate.string("upstream_ca").as_ref(), None, limits)
+    let (ca, private) = (gate.string("upstream_ca"), private_addresses(gate));
+    place.reached(section, ca.as_ref(), None, private, limits)
+}
+
+fn private_addresses(gate: &Section<'_, '_>) -> PrivateAddresses {
+    let words = [
+        ("allow", PrivateAddresses::Allow),
+        ("refuse", PrivateAddresses::Refuse),
+    ];
+    gate.choice("private_addresses", &words).unwrap_or_default()
 }
 
 /// Reads the place of another server, by a URL that has a scheme and a host only.
@@ -146,7 +159,8 @@ pub(super) fn server(
     };
     // It carries no tokens; a password in the clear is for whoever trusts the network.
     let (place, _) = place(section, name, &url, true)?;
-    Some(place.reached(section, ca, None, limits)?.settings)
+    let private = PrivateAddresses::Allow;
+    Some(place.reached(section, ca, None, private, limits)?.settings)
 }
 
 /// The place of a vendor's own host, by https.
@@ -225,8 +239,8 @@ fn connector(section: &Section<'_, '_>, ca: Option<&Placed<&str>>) -> Option<tls
         .map_err(|error| {
             let hint = "`upstream_ca` is a PEM file with the CA's certificate";
             match ca {
-                Some(ca) => section.problem_at(&ca.span, chain(&error), hint),
-                None => section.problem(chain(&error), hint),
+                Some(ca) => section.problem_at(&ca.span, with_causes(&error), hint),
+                None => section.problem(with_causes(&error), hint),
             }
         })
         .ok()
@@ -251,15 +265,4 @@ pub(super) fn leads_to(upstream: &upstream::Settings, listen: SocketAddr) -> boo
             .is_ok_and(|mut found| found.any(reaches)),
         None => false,
     }
-}
-
-/// An error with its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

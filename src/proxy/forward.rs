@@ -17,6 +17,7 @@ use super::enforce::Permitted;
 use super::exchange::Exchange;
 use crate::model::{Outcome, Reason};
 use crate::snapshot::{Gate, Limits, Route};
+use crate::telemetry::with_causes;
 use crate::upstream::{Answer, Circuit, ConnectError, Lease, SendError};
 
 /// What came of forwarding, with the exchange that it belongs to.
@@ -80,10 +81,11 @@ pub(super) fn forward(
 
 /// Tells the circuit whether a connection was made. What is late has one, and is no sign of a dead upstream.
 fn note<T, E>(gate: &Gate, circuit: &Circuit, sent: &Result<Result<T, SendError>, E>) {
-    if matches!(sent, Ok(Err(SendError::Connect(_)))) {
+    if let Ok(Err(SendError::Connect(error))) = sent {
         if circuit.failed() {
             tracing::warn!(
                 gate = gate.name,
+                error = with_causes(error),
                 "nobody answers at the upstream: calls are told so at once"
             );
         }
@@ -99,7 +101,8 @@ fn unanswered(gate: &Gate, mut exchange: Exchange, error: SendError) -> Forwarde
             failed(exchange, Reason::UpstreamTimeout, Outcome::NotForwarded)
         }
         SendError::Connect(error) => {
-            tracing::debug!(decision = %exchange.event, gate = gate.name, %error, "no connection");
+            let error = with_causes(&error);
+            tracing::debug!(decision = %exchange.event, gate = gate.name, error, "no connection");
             failed(exchange, Reason::UpstreamUnreachable, Outcome::NotForwarded)
         }
         SendError::Broken { source, peer } => {

@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::net::{ToSocketAddrs, lookup_host};
 use tokio::time::{Instant, timeout};
 
+use super::PrivateAddresses;
+
 /// How long the addresses that a name had last may stand in for those that it has.
 const KEPT: Duration = Duration::from_mins(10);
 
@@ -16,8 +18,8 @@ const KEPT: Duration = Duration::from_mins(10);
 pub struct LastKnown(Mutex<Option<(Instant, Vec<SocketAddr>)>>);
 
 impl LastKnown {
-    /// The addresses of a place; those of the last time, not older than ten minutes, if it has none now or its resolver does
-    /// not answer with `patience`.
+    /// The addresses of a place; those of the last time, not older than ten minutes, if it has none now that may be
+    /// used, or its resolver does not answer within `patience`.
     ///
     /// # Errors
     /// If it cannot be resolved and nothing is known.
@@ -25,14 +27,18 @@ impl LastKnown {
         &self,
         place: impl ToSocketAddrs,
         patience: Duration,
+        private: PrivateAddresses,
     ) -> io::Result<Vec<SocketAddr>> {
         let looked_up = async {
-            let found: Vec<SocketAddr> = lookup_host(place).await?.collect();
+            let mut told = lookup_host(place).await?.peekable();
+            let none = if told.peek().is_none() {
+                "the name has no address"
+            } else {
+                "the name has private addresses only, which `private_addresses` refuses"
+            };
+            let found: Vec<SocketAddr> = told.filter(|address| private.permits(*address)).collect();
             if found.is_empty() {
-                return Err(io::Error::new(
-                    io::ErrorKind::NotFound,
-                    "the name has no address",
-                ));
+                return Err(io::Error::new(io::ErrorKind::NotFound, none));
             }
             Ok(found)
         };
@@ -68,10 +74,24 @@ mod tests {
         let known = LastKnown::default();
         let patience = Duration::from_secs(1);
         let lost = "name.invalid:1";
-        assert!(known.resolve(lost, patience).await.is_err());
-        let found = known.resolve("127.0.0.1:1", patience).await.unwrap();
-        assert_eq!(known.resolve(lost, patience).await.unwrap(), found);
+        let any = PrivateAddresses::Allow;
+        assert!(known.resolve(lost, patience, any).await.is_err());
+        let found = known.resolve("127.0.0.1:1", patience, any).await.unwrap();
+        assert_eq!(known.resolve(lost, patience, any).await.unwrap(), found);
         *known.lock() = Some((Instant::now() - KEPT, found));
-        assert!(known.resolve(lost, patience).await.is_err());
+        assert!(known.resolve(lost, patience, any).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_private_answer_is_none() {
+        let known = LastKnown::default();
+        let patience = Duration::from_secs(1);
+        let public = PrivateAddresses::Refuse;
+        let error = known.resolve("127.0.0.1:1", patience, public).await;
+        assert!(error.unwrap_err().to_string().contains("private_addresses"));
+        let before = vec!["192.88.99.1:1".parse().unwrap()];
+        *known.lock() = Some((Instant::now(), before.clone()));
+        let found = known.resolve("127.0.0.1:1", patience, public).await;
+        assert_eq!(found.unwrap(), before, "what it had last stands in");
     }
 }

@@ -11,17 +11,7 @@ use crate::support::load::{Load, Plan};
 use crate::support::{Gate, Portal};
 
 fn segments(gate: &Gate) -> Vec<PathBuf> {
-    segments_of(&gate.state_dir().join("audit"))
-}
-
-fn segments_of(audit: &Path) -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = fs::read_dir(audit)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|end| end == "ndjson"))
-        .collect();
-    found.sort();
-    found
+    crate::rig::segments(&gate.state_dir().join("audit"))
 }
 
 /// F08: a segment that is moved, cut or removed while calls go on is followed by a new one within a second, and what was
@@ -273,7 +263,7 @@ fn two_directories_are_made_even_after_a_kill() {
         load.stop();
         if round % 2 == 0 {
             // Cut as a disk that was slower would have been: in its last segment, after a whole record.
-            let newest = segments_of(&audits[round / 2 % 2]).pop().unwrap();
+            let newest = crate::rig::segments(&audits[round / 2 % 2]).pop().unwrap();
             let text = fs::read_to_string(&newest).unwrap();
             let lines: Vec<_> = text.split_inclusive('\n').collect();
             fs::write(&newest, lines[..lines.len() / 2].concat()).unwrap();
@@ -289,7 +279,7 @@ fn two_directories_are_made_even_after_a_kill() {
                 audit.to_str().unwrap(),
             ]);
             assert_eq!(code, 0, "{audit:?}: {said}");
-            segments_of(audit)
+            crate::rig::segments(audit)
                 .iter()
                 .flat_map(|path| fs::read(path).unwrap())
                 .collect::<Vec<u8>>()

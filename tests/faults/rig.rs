@@ -39,6 +39,24 @@ pub fn decided(state_dir: &Path) -> BTreeSet<String> {
         .collect()
 }
 
+/// The segments of a journal, oldest first.
+pub fn segments(audit: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = std::fs::read_dir(audit)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "ndjson"))
+        .collect();
+    found.sort();
+    found
+}
+
+/// How often an experiment is repeated: as the environment says, or as often as its criterion asks.
+pub fn rounds(variable: &str, asked: usize) -> usize {
+    std::env::var(variable)
+        .ok()
+        .map_or(asked, |text| text.parse().expect("a number of rounds"))
+}
+
 /// Nothing reached the portal without a decision in the journal, and nothing twice.
 pub fn nothing_unrecorded(portal: &Portal, state_dir: &Path) -> usize {
     let decided = decided(state_dir);

@@ -15,6 +15,8 @@ pub struct Told {
     pub statuses: BTreeMap<u16, u64>,
     /// Connections that ended without an answer, or within one.
     pub broken: u64,
+    /// Answers to another call than the one that was made, where the portal says which one it answers.
+    pub strange: u64,
     /// How long each answer took.
     pub times: Vec<Duration>,
 }
@@ -50,6 +52,8 @@ pub struct Plan {
     pub pause: Duration,
     /// Of ten calls so many are outside the scopes.
     pub refused: u64,
+    /// Whether the portal puts each call's id into its answer.
+    pub is_echoed: bool,
 }
 
 impl Plan {
@@ -60,6 +64,7 @@ impl Plan {
             clients: 8,
             pause: Duration::ZERO,
             refused: 3,
+            is_echoed: false,
         }
     }
 }
@@ -142,8 +147,9 @@ fn work(plan: &Plan, client: usize, stop: &AtomicBool, answered: &AtomicU64, tol
         } else {
             "crm.deal.list"
         };
+        let id = format!("{run}-{client}-{number}");
         let request = format!(
-            "GET /rest/{method} HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer {}\r\nx-request-id: {run}-{client}-{number}\r\n\r\n",
+            "GET /rest/{method} HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer {}\r\nx-request-id: {id}\r\n\r\n",
             plan.token
         );
         if connection.is_none() {
@@ -157,6 +163,9 @@ fn work(plan: &Plan, client: usize, stop: &AtomicBool, answered: &AtomicU64, tol
             Some(answer) if answer.whole => {
                 *told.statuses.entry(answer.status).or_default() += 1;
                 told.times.push(began.elapsed());
+                let is_of_portal = plan.is_echoed && answer.status == 200;
+                told.strange +=
+                    u64::from(is_of_portal && !answer.text().contains(&format!("{id:?}")));
                 drop(told);
                 answered.fetch_add(1, Ordering::Relaxed);
                 if answer.header("connection") == Some("close") {

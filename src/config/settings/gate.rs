@@ -148,6 +148,13 @@ pub(super) const GATE: Table = Table {
             about: "Connect to this `host:port` instead, as a hosts file would",
         },
         Setting {
+            name: "private_addresses",
+            kind: Kind::Word(&["allow", "refuse"]),
+            default: Default::Text("allow"),
+            about: "`refuse`: what the names of upstream and authorization server resolve to must be public, so that a forged \
+                    answer of a resolver cannot lead into your own network. An address written here is used as it is",
+        },
+        Setting {
             name: "hosts",
             kind: Kind::Texts,
             default: Default::Said("any"),
