@@ -12,6 +12,8 @@ mod clients;
 mod disk;
 #[path = "faults/files.rs"]
 mod files;
+#[path = "faults/floods.rs"]
+mod floods;
 #[path = "faults/grants.rs"]
 mod grants;
 #[path = "faults/kills.rs"]

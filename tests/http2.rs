@@ -5,7 +5,6 @@ mod support;
 
 use std::io::{Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,8 +12,9 @@ use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use support::gate::Setup;
+use support::http2::{DATA, END_HEADERS, HEADERS, RST_STREAM, block, frame, open};
 use support::portal::{Reply, ok};
-use support::tls::{self, Stream, certificates, connect};
+use support::tls::{self, certificates, connect};
 use support::{Gate, Portal};
 
 /// A gate by TLS, and an app's side of it.
@@ -185,203 +185,6 @@ fn apps_are_known_by_certificate() {
     assert_eq!(decisions[0]["app_id_source"], "spiffe");
 }
 
-/// A frame (RFC 9113 section 4.1).
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut frame = length[1..].to_vec();
-    frame.extend([kind, flags]);
-    frame.extend(stream.to_be_bytes());
-    frame.extend(payload);
-    frame
-}
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-/// A header block without tables (RFC 7541 section 6.2.2).
-fn block(verb: &str, target: &str) -> Vec<u8> {
-    let mut block = Vec::new();
-    for (name, value) in [
-        (":method", verb),
-        (":scheme", "https"),
-        (":authority", "localhost"),
-        (":path", target),
-        ("authorization", "Bearer T"),
-        ("content-type", "application/json"),
-    ] {
-        block.push(0);
-        for text in [name, value] {
-            block.push(u8::try_from(text.len()).unwrap());
-            block.extend(text.as_bytes());
-        }
-    }
-    block
-}
-
-fn open(rig: &Rig) -> Stream {
-    let mut stream = connect(&rig.gate.address, &rig.app);
-    stream
-        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-        .unwrap();
-    stream.write_all(&frame(SETTINGS, 0, 0, &[])).unwrap();
-    stream
-}
-
-/// Sends until the gate closes the connection; false if it takes all of it.
-fn flood(stream: &mut Stream, mut next: impl FnMut(u32) -> Vec<u8>) -> bool {
-    let socket = stream.sock.try_clone().unwrap();
-    socket
-        .set_write_timeout(Some(Duration::from_secs(10)))
-        .unwrap();
-    let closed = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        // What the gate answers is taken, so that it is the flood that is measured and not a full buffer.
-        let mut reader = socket.try_clone().unwrap();
-        let closed = &closed;
-        scope.spawn(move || {
-            let mut taken = vec![0; 65_536];
-            while matches!(reader.read(&mut taken), Ok(1..)) {}
-            closed.store(true, Ordering::Relaxed);
-        });
-        let until = Instant::now() + Duration::from_secs(8);
-        let mut number = 0;
-        while !closed.load(Ordering::Relaxed) && Instant::now() < until {
-            number += 1;
-            if stream.write_all(&next(number)).is_err() {
-                closed.store(true, Ordering::Relaxed);
-            }
-        }
-        let was_closed = closed.load(Ordering::Relaxed);
-        let _ = socket.shutdown(std::net::Shutdown::Both);
-        was_closed
-    })
-}
-
-/// F16: each flood costs its sender the connection, memory stays, and others are served meanwhile and afterwards.
-#[test]
-fn floods_are_cut_off() {
-    let portal = Portal::start();
-    let rig = rig(
-        &portal,
-        "",
-        "[limits]\nbody_secs = 2\nhead_secs = 2\nanswer_idle_secs = 2",
-    );
-    let resident = || support::resident_kib(rig.gate.pid());
-    assert!(served(&rig));
-    let before = resident();
-    let get = |stream: u32| {
-        frame(
-            HEADERS,
-            END_STREAM | END_HEADERS,
-            stream,
-            &block("GET", "/rest/crm.deal.list"),
-        )
-    };
-    let post = block("POST", "/rest/crm.deal.add");
-    let mut one = open(&rig);
-    assert!(
-        flood(&mut one, |number| {
-            let stream = number * 2 - 1;
-            [
-                get(stream),
-                frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()),
-            ]
-            .concat()
-        }),
-        "rapid reset"
-    );
-    let mut one = open(&rig);
-    assert!(
-        flood(&mut one, |_| frame(PING, 0, 0, &[0; 8]).repeat(500)),
-        "ping"
-    );
-    let mut one = open(&rig);
-    assert!(
-        flood(&mut one, |_| frame(SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0])
-            .repeat(500)),
-        "settings"
-    );
-    let mut one = open(&rig);
-    assert!(
-        flood(&mut one, |number| if number == 1 {
-            frame(HEADERS, 0, 1, &block("GET", "/rest/crm.deal.list"))
-        } else {
-            frame(CONTINUATION, 0, 1, b"\x00\x03x-y\x01z")
-        }),
-        "continuation"
-    );
-    let mut one = open(&rig);
-    assert!(
-        flood(&mut one, |number| if number == 1 {
-            frame(HEADERS, END_HEADERS, 1, &post)
-        } else {
-            frame(DATA, 0, 1, b"").repeat(100)
-        }),
-        "empty data"
-    );
-    assert!(served(&rig), "others are served");
-    let grown = resident().saturating_sub(before);
-    println!("five floods: memory grew by {grown} KiB");
-    assert!(grown < 32 * 1024, "{grown} KiB");
-}
-
-/// A call under way is no licence to flood, nor is a body that goes on: no time-out ends this one.
-#[test]
-fn pings_beside_a_call_are_cut_off() {
-    let portal = Portal::start();
-    let rig = rig(&portal, "", "");
-    let mut one = open(&rig);
-    let post = block("POST", "/rest/crm.deal.add");
-    assert!(flood(&mut one, |number| {
-        let pings = frame(PING, 0, 0, &[0; 8]).repeat(500);
-        match number {
-            1 => frame(HEADERS, END_HEADERS, 1, &post),
-            number if number.is_multiple_of(50) => [pings, frame(DATA, 0, 1, b" ")].concat(),
-            _ => pings,
-        }
-    }));
-}
-
-/// A peer that takes no byte of its answers is closed, and what it held is free again.
-#[test]
-fn a_window_of_zero_holds_nothing_for_long() {
-    let portal = Portal::scripted(|_| {
-        Reply::Bytes(ok(&format!("{{\"result\":{:?}}}", "x".repeat(300_000))))
-    });
-    let rig = rig(&portal, "", "[limits]\nanswer_idle_secs = 1");
-    let mut stream = connect(&rig.gate.address, &rig.app);
-    stream
-        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-        .unwrap();
-    // SETTINGS_INITIAL_WINDOW_SIZE = 0
-    stream
-        .write_all(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]))
-        .unwrap();
-    for number in 0..10 {
-        let headers = block("GET", "/rest/crm.deal.list");
-        let flags = END_STREAM | END_HEADERS;
-        stream
-            .write_all(&frame(HEADERS, flags, number * 2 + 1, &headers))
-            .unwrap();
-    }
-    let mut rest = Vec::new();
-    let _ = stream.read_to_end(&mut rest);
-    while !rig
-        .gate
-        .admin("/metrics")
-        .text()
-        .contains("grantgate_calls_in_flight{gate=\"portal\"} 0")
-    {
-        std::thread::yield_now();
-    }
-}
-
 fn served(rig: &Rig) -> bool {
     let app = tls::client(&[rig.certs.path()], &["http/1.1"], None);
     let mut stream = connect(&rig.gate.address, &app);
@@ -403,7 +206,7 @@ fn silence_and_a_reset_body_end_their_connection_and_call() {
     while silent.conn.is_handshaking() {
         silent.conn.complete_io(&mut silent.sock).unwrap();
     }
-    let mut one = open(&rig);
+    let mut one = open(&rig.gate.address, &rig.app, &[]);
     let headers = block("POST", "/rest/crm.deal.add");
     one.write_all(&frame(HEADERS, END_HEADERS, 1, &headers))
         .unwrap();
@@ -438,7 +241,7 @@ fn silence_does_not_hold_a_stop() {
     while silent.conn.is_handshaking() {
         silent.conn.complete_io(&mut silent.sock).unwrap();
     }
-    let mut open = open(&rig);
+    let mut open = open(&rig.gate.address, &rig.app, &[]);
     open.flush().unwrap();
     let asked = Instant::now();
     assert_eq!(rig.gate.stop().code(), Some(0));

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use rustix::process::{Resource, Rlimit, setrlimit};
+
 use super::ConfigArgument;
 use super::log::Log;
 use crate::app;
@@ -20,6 +22,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let _log = Log::begin(arguments.log_json)?;
+    forbid_core_file();
     let (config, text) = arguments.config.load()?;
     let probe = super::check::probe(&config)?;
     tracing::info!(
@@ -47,4 +50,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         app::signals,
     )?;
     Ok(super::OK)
+}
+
+/// Memory holds tokens: what a crash would leave of it on a disk is none of the journal's guarantees.
+fn forbid_core_file() {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    // Lowering a limit needs no right.
+    let _ = setrlimit(Resource::Core, none);
 }

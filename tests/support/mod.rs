@@ -8,6 +8,7 @@
 
 pub mod emulator;
 pub mod gate;
+pub mod http2;
 pub mod load;
 pub mod portal;
 pub mod tls;
