@@ -220,6 +220,7 @@ impl LimitsSection {
                 body_total: secs("body_secs"),
                 first_byte: secs("first_byte_secs"),
                 answer_idle: secs("answer_idle_secs"),
+                answer_total: secs("answer_secs"),
             },
             connect: secs("connect_secs"),
             pool_idle: secs("pool_idle_secs"),

@@ -151,6 +151,8 @@ pub struct Limits {
     pub first_byte: Duration,
     /// Between two pieces of an answer's body.
     pub answer_idle: Duration,
+    /// From sending a call to the last byte of its answer.
+    pub answer_total: Duration,
 }
 
 impl Snapshot {

@@ -14,6 +14,7 @@ use super::body::CallBody;
 use super::exchange::Exchange;
 use super::lesson::Lesson;
 use crate::model::Outcome;
+use crate::snapshot::Limits;
 use crate::upstream::Lease;
 use crate::vendor::Splicer;
 
@@ -33,7 +34,12 @@ pub struct Streaming {
     body: Incoming,
     lease: Option<Lease<CallBody>>,
     exchange: Option<Exchange>,
+    /// Between two pieces.
     patience: Duration,
+    /// When the answer is broken off, idle or not.
+    until: Instant,
+    /// A piece has gone to the app: most answers are one.
+    begun: bool,
     timer: Option<Pin<Box<Sleep>>>,
     broken_off: Option<BrokenOff>,
     /// The next poll lets what came before be flushed.
@@ -52,8 +58,8 @@ pub enum BrokenOff {
     /// The upstream broke off.
     #[error("the upstream's answer broke off")]
     Upstream(#[source] hyper::Error),
-    /// The upstream did not go on in time.
-    #[error("the upstream's answer did not go on in time")]
+    /// It did not go on, or did not end, in time.
+    #[error("the answer did not go on or end in time")]
     Timeout,
     /// The answer to a divided batch cannot be put together.
     #[error("the answer to a divided batch cannot be put together")]
@@ -61,19 +67,21 @@ pub enum BrokenOff {
 }
 
 impl Streaming {
-    pub(super) const fn new(
+    pub(super) fn new(
         body: Incoming,
         lease: Lease<CallBody>,
         exchange: Exchange,
-        patience: Duration,
+        limits: &Limits,
         splicer: Option<Box<Splicer>>,
         lesson: Option<Box<Lesson>>,
     ) -> Self {
         Self {
             body,
             lease: Some(lease),
+            patience: limits.answer_idle,
+            until: Instant::from_std(exchange.sent()) + limits.answer_total,
+            begun: false,
             exchange: Some(exchange),
-            patience,
             timer: None,
             broken_off: None,
             put_off: false,
@@ -118,6 +126,18 @@ impl Streaming {
         self.broken_off = Some(why);
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// The upstream is too slow, or the app: the app gets what was held.
+    fn time_out(&mut self) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        self.end(Outcome::Timeout);
+        let held = self.lesson.take().and_then(|mut lesson| lesson.release());
+        let Some(held) = held else {
+            return Poll::Ready(Some(Err(BrokenOff::Timeout)));
+        };
+        self.broken_off = Some(BrokenOff::Timeout);
+        self.put_off = true;
+        Poll::Ready(Some(Ok(Frame::data(held))))
     }
 
     /// The body is whole: what it teaches is learned before its last piece goes.
@@ -177,6 +197,10 @@ impl Streaming {
         if let Some(error) = self.broken_off.take() {
             return Poll::Ready(Some(Err(error)));
         }
+        let may_be_late = self.begun && self.exchange.is_some() && !self.learning;
+        if may_be_late && Instant::now() >= self.until {
+            return self.time_out();
+        }
         // The body waits for its connection, which is driven here and wakes this task itself.
         let asleep = &mut Context::from_waker(Waker::noop());
         let mut driven = false;
@@ -187,6 +211,7 @@ impl Streaming {
             match Pin::new(&mut self.body).poll_frame(asleep) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.timer = None;
+                    self.begun = true;
                     // Trailers are dropped, as those of requests are.
                     let Ok(piece) = frame.into_data() else {
                         continue;
@@ -248,21 +273,14 @@ impl Streaming {
                     }
                 }
                 Poll::Pending => {
-                    let patience = self.patience;
-                    let timer = self
-                        .timer
-                        .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + patience)));
+                    let (patience, until) = (self.patience, self.until);
+                    let timer = self.timer.get_or_insert_with(|| {
+                        Box::pin(sleep_until(until.min(Instant::now() + patience)))
+                    });
                     if timer.as_mut().poll(cx).is_pending() {
                         return Poll::Pending;
                     }
-                    self.end(Outcome::Timeout);
-                    let held = self.lesson.take().and_then(|mut lesson| lesson.release());
-                    if let Some(held) = held {
-                        self.broken_off = Some(BrokenOff::Timeout);
-                        self.put_off = true;
-                        return Poll::Ready(Some(Ok(Frame::data(held))));
-                    }
-                    return Poll::Ready(Some(Err(BrokenOff::Timeout)));
+                    return self.time_out();
                 }
             }
         }

@@ -107,6 +107,11 @@ impl Exchange {
         self.sent = Some(Instant::now());
     }
 
+    /// When the call was sent.
+    pub(super) fn sent(&self) -> Instant {
+        self.sent.unwrap_or(self.arrival.instant)
+    }
+
     /// The head of the vendor's answer has come from this address.
     pub(super) fn answered(&mut self, peer: &Arc<str>) {
         self.latency = self.sent.map(|sent| sent.elapsed());

@@ -112,7 +112,7 @@ pub(super) fn pass(
     if splicer.is_some() {
         head.headers.remove(header::CONTENT_LENGTH);
     }
-    let body = Streaming::new(body, lease, exchange, limits.answer_idle, splicer, lesson);
+    let body = Streaming::new(body, lease, exchange, limits, splicer, lesson);
     Response::from_parts(head, AnswerBody::Vendor(body))
 }
 

@@ -1,5 +1,6 @@
 //! Dead, slow and hostile upstreams: F10, F11 and F12.
 
+use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -227,6 +228,68 @@ fn f12_hostile_answers_stay_within_their_call() {
         gate.records_of("call.decision").len(),
         gate.records_of("call.completion").len()
     );
+    report("F12", &told.join(", "));
+}
+
+/// An answer that goes on without end, fast or a byte now and then, is broken off in time, and so is one that the app takes
+/// too slowly; the record says so, and nothing is held.
+#[test]
+fn answers_without_end_are_broken_off() {
+    let _turn = turn();
+    let head =
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    let portal = Portal::scripted(move |request| {
+        let pause = Duration::from_millis(50);
+        if request.target.contains("n=fast") {
+            let piece = format!("10000\r\n{}\r\n", "x".repeat(1 << 16));
+            Reply::Endless(head.to_vec(), piece.into_bytes(), Duration::ZERO)
+        } else if request.target.contains("n=slow") {
+            Reply::Endless(head.to_vec(), b"1\r\nx\r\n".to_vec(), pause)
+        } else {
+            Reply::Bytes(ok("{\"result\":\"right\"}"))
+        }
+    });
+    let limits = "[limits]\nanswer_secs = 2\nanswer_idle_secs = 30";
+    let mut gate = setup(&portal).section(limits).start();
+    let mut told = Vec::new();
+    for (what, target, pause) in [
+        ("fast", "n=fast", Duration::ZERO),
+        ("slow", "n=slow", Duration::ZERO),
+        ("taken slowly", "n=fast", Duration::from_millis(1)),
+    ] {
+        let began = Instant::now();
+        let mut stream = std::net::TcpStream::connect(&gate.address).unwrap();
+        let request = format!(
+            "GET /rest/crm.deal.list?{target} HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer at-1\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let (mut taken, mut piece) = (0, vec![0; 65_536]);
+        while let Ok(count @ 1..) = stream.read(&mut piece) {
+            taken += count;
+            if !pause.is_zero() {
+                std::thread::park_timeout(pause);
+            }
+        }
+        let took = began.elapsed();
+        assert!(
+            !piece.ends_with(b"0\r\n\r\n"),
+            "{what}: it does not look whole"
+        );
+        assert!((2..5).contains(&took.as_secs()), "{what}: {took:?}");
+        told.push(format!("{what}: {taken} bytes in {took:?}"));
+    }
+    until("nothing held", Duration::from_secs(5), || {
+        metric(&gate, "grantgate_calls_in_flight{gate=\"portal\"}") == 0.0
+    });
+    let mut client = Client::connect(&gate.address);
+    client.send(
+        b"GET /rest/crm.deal.list HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer at-1\r\n\r\n",
+    );
+    assert_eq!(client.answer().unwrap().text(), "{\"result\":\"right\"}");
+    gate.stop();
+    let ends = gate.records_of("call.completion");
+    let late = ends.iter().filter(|end| end["outcome"] == "timeout");
+    assert_eq!(late.count(), 3, "{ends:?}");
     report("F12", &told.join(", "));
 }
 

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::wire::read_body;
 
@@ -40,6 +41,10 @@ pub enum Reply {
     Bytes(Vec<u8>),
     /// Sends these bytes and closes.
     Last(Vec<u8>),
+    /// Sends these bytes in pieces of so many, with so much time between them, and waits for the next request.
+    Pieces(Vec<u8>, usize, Duration),
+    /// Sends the first bytes, then the second again and again with so much time between, until the other side closes.
+    Endless(Vec<u8>, Vec<u8>, Duration),
     /// Sends these bytes and neither closes nor goes on, until the other side does.
     Hang(Vec<u8>),
 }
@@ -115,6 +120,21 @@ fn converse(
             Reply::Bytes(bytes) => (bytes, true, false),
             Reply::Last(bytes) => (bytes, false, false),
             Reply::Hang(bytes) => (bytes, false, true),
+            Reply::Pieces(bytes, size, pause) => {
+                let sent = bytes
+                    .chunks(size)
+                    .all(|piece| pausing(reader.get_mut(), piece, pause));
+                if sent {
+                    continue;
+                }
+                return;
+            }
+            Reply::Endless(head, piece, pause) => {
+                let stream = reader.get_mut();
+                let _ = stream.write_all(&head);
+                while pausing(stream, &piece, pause) {}
+                return;
+            }
         };
         if reader.get_mut().write_all(&bytes).is_err() {
             return;
@@ -127,6 +147,15 @@ fn converse(
             return;
         }
     }
+}
+
+/// Sends a piece, then waits; false once the other side has closed.
+fn pausing(stream: &mut TcpStream, piece: &[u8], pause: Duration) -> bool {
+    let sent = stream.write_all(piece).is_ok();
+    if !pause.is_zero() {
+        std::thread::park_timeout(pause);
+    }
+    sent
 }
 
 fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Received> {

@@ -223,6 +223,13 @@ pub(super) const LIMITS: Table = Table {
             about: "Between two pieces of an answer, and for an app that takes none",
         },
         Setting {
+            name: "answer_secs",
+            kind: SECS,
+            default: Default::Number(3600),
+            about: "From sending a call to the last byte of its answer, which is broken off then: who sends or takes a byte now \
+                    and then is never idle. Long enough for a recording on a slow line",
+        },
+        Setting {
             name: "pool_idle_secs",
             kind: SECS,
             default: Default::Number(30),
