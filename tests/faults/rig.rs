@@ -27,16 +27,31 @@ pub fn verify(state_dir: &Path) -> (i32, String) {
     (code, out + &err)
 }
 
-/// The request ids of a kind of record, and how many records there are.
+/// The request ids of the decisions in a journal.
 pub fn decided(state_dir: &Path) -> BTreeSet<String> {
     // The tail may be torn while the gate writes or after it was killed.
-    let text = journal_text(state_dir);
+    request_ids(&journal_text(state_dir)).collect()
+}
+
+/// The same of the segments that were put aside after a failed sync: what stands in them is acknowledged.
+pub fn decided_aside(state_dir: &Path) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(state_dir.join("audit")).unwrap();
+    entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "failed"))
+        .flat_map(|path| {
+            let text = String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
+            request_ids(&text).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn request_ids(text: &str) -> impl Iterator<Item = String> {
     text.lines()
         .filter(|line| line.starts_with("{\"event_kind\":\"call.decision\""))
         .filter_map(|line| line.split("\"client_request_id\":\"").nth(1))
         .filter_map(|rest| rest.split('"').next())
         .map(str::to_owned)
-        .collect()
 }
 
 /// The segments of a journal, oldest first.
@@ -61,7 +76,7 @@ pub fn rounds(variable: &str, asked: usize) -> usize {
 pub fn nothing_unrecorded(portal: &Portal, state_dir: &Path) -> usize {
     let decided = decided(state_dir);
     let mut seen = BTreeSet::new();
-    for request in portal.received() {
+    for request in portal.take() {
         let id = request.header("x-request-id").unwrap().to_owned();
         assert!(
             decided.contains(&id),

@@ -108,6 +108,12 @@ impl Setup {
 
 impl Gate {
     pub fn start_in(dir: &Arc<TempDir>, setup: &Setup) -> Self {
+        Self::try_start_in(dir, setup)
+            .unwrap_or_else(|log| panic!("the gate did not start:\n{log}"))
+    }
+
+    /// As [`Gate::start_in`]; what a gate that does not start says.
+    pub fn try_start_in(dir: &Arc<TempDir>, setup: &Setup) -> Result<Self, String> {
         let config = dir.path().join("grantgate.toml");
         let ready = dir.path().join("ready");
         std::fs::write(&config, setup.text(dir.path())).unwrap();
@@ -148,10 +154,12 @@ impl Gate {
                 *kept.lock().unwrap() += &(line + "\n");
             }
         });
-        let text = std::fs::read_to_string(&ready)
-            .unwrap_or_else(|_| panic!("the gate did not start:\n{}", log.lock().unwrap()));
+        let Ok(text) = std::fs::read_to_string(&ready) else {
+            child.wait().unwrap();
+            return Err(log.lock().unwrap().clone());
+        };
         let ready: Value = serde_json::from_str(&text).unwrap();
-        Self {
+        Ok(Self {
             address: ready["gates"]["portal"].as_str().unwrap().to_owned(),
             admin: ready["admin"].as_str().unwrap().to_owned(),
             addresses: serde_json::from_value(ready["gates"].clone()).unwrap(),
@@ -160,7 +168,7 @@ impl Gate {
             log,
             reader: Some(reader),
             dir: Arc::clone(dir),
-        }
+        })
     }
 
     /// Another gate in the same directory.
