@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::rig::{is_ready, nothing_unrecorded, report, setup, turn, until, verify};
-use crate::support::gate::{journal_text, records};
+use crate::support::gate::records;
 use crate::support::load::{Load, Plan};
 use crate::support::{Gate, Portal};
 
@@ -14,69 +14,123 @@ fn segments(gate: &Gate) -> Vec<PathBuf> {
     crate::rig::segments(&gate.state_dir().join("audit"))
 }
 
-/// F08: a segment that is moved, cut or removed while calls go on is followed by a new one within a second, and what was
-/// lost is declared with its number.
-#[test]
-fn f08_segments_moved_cut_and_removed_from_outside() {
-    let _turn = turn();
-    for (what, harm) in [
-        (
-            "renamed",
-            (|path: &PathBuf| fs::rename(path, path.with_extension("old")).unwrap())
-                as fn(&PathBuf),
-        ),
-        ("truncated", |path| {
-            fs::File::options()
-                .write(true)
-                .open(path)
-                .unwrap()
-                .set_len(0)
-                .unwrap()
-        }),
-        ("deleted", |path| fs::remove_file(path).unwrap()),
-    ] {
-        let portal = Portal::start();
-        let mut gate = setup(&portal).start();
-        let load = Load::start(&Plan::of(&gate.address));
-        load.more(200);
-        // Once: what is cut next time might be the declaration of the last.
-        let active = segments(&gate).pop().unwrap();
-        harm(&active);
-        let noticed = until(what, Duration::from_secs(2), || {
-            segments(&gate).last().is_some_and(|last| *last > active)
-        });
-        load.more(100);
-        let told = load.stop();
-        until("green", Duration::from_secs(2), || is_ready(&gate));
-        gate.stop();
-        assert!(noticed < Duration::from_secs(1), "{what}: {noticed:?}");
-        let gaps: u64 = records(&gate.state_dir())
-            .iter()
-            .filter(|record| record["event_kind"] == "audit.gap")
-            .map(|record| record["lost"].as_u64().unwrap())
-            .sum();
-        let left = u64::try_from(journal_text(&gate.state_dir()).lines().count()).unwrap();
-        let last = records(&gate.state_dir()).last().unwrap()["seq"]
-            .as_u64()
-            .unwrap();
-        if what == "renamed" {
-            assert_eq!(gaps, 0, "what lies elsewhere is not lost");
-        } else {
-            // Each new segment begins with what its records refer to; those lines were never lost.
+/// What is done to the newest segment of a journal, and whether its records are lost by it.
+type Harm = (&'static str, Harmed, fn(&Path));
+
+#[derive(PartialEq)]
+enum Harmed {
+    /// They lie elsewhere.
+    Moved,
+    /// They are gone.
+    Lost,
+    /// Nothing is: the journal goes on in the same file.
+    Nothing,
+}
+
+const HARMS: [Harm; 5] = [
+    ("renamed", Harmed::Moved, |path| {
+        fs::rename(path, path.with_extension("old")).unwrap();
+    }),
+    ("truncated", Harmed::Lost, |path| {
+        let file = fs::File::options().write(true).open(path).unwrap();
+        file.set_len(0).unwrap();
+    }),
+    // As logrotate's copytruncate does it.
+    ("copied and truncated", Harmed::Lost, |path| {
+        fs::copy(path, path.with_extension("1")).unwrap();
+        let file = fs::File::options().write(true).open(path).unwrap();
+        file.set_len(0).unwrap();
+    }),
+    ("deleted", Harmed::Lost, |path| {
+        fs::remove_file(path).unwrap()
+    }),
+    ("closed to all", Harmed::Nothing, |path| {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
+    }),
+];
+
+/// F08: a segment that is moved, cut or removed while calls go on is followed by a new one within a second, what was lost is
+/// declared with its number, and from then on nothing is forwarded without a record.
+fn harmed(times: usize) {
+    for (what, harmed, harm) in &HARMS {
+        let (mut slowest, mut lost, mut calls) = (Duration::ZERO, 0, 0);
+        for _ in 0..times {
+            let portal = Portal::start();
+            let mut gate = setup(&portal).start();
+            let load = Load::start(&Plan::of(&gate.address));
+            load.more(200);
+            // Once: what is cut next time might be the declaration of the last.
+            let active = segments(&gate).pop().unwrap();
+            harm(&active);
+            if *harmed != Harmed::Nothing {
+                let noticed = until(what, Duration::from_secs(1), || {
+                    segments(&gate).last().is_some_and(|last| *last > active)
+                });
+                slowest = slowest.max(noticed);
+            }
+            // What was under way then may have its decision in what is gone.
+            load.more(20);
+            portal.take();
+            load.more(100);
+            let told = load.stop();
+            until("green", Duration::from_secs(2), || is_ready(&gate));
+            gate.stop();
+            calls += told.answers();
             assert_eq!(
-                left + gaps,
-                last,
-                "{what}: every number is there or declared"
+                (told.answers(), told.broken),
+                (told.of(200) + told.of(403), 0),
+                "{what}"
             );
+            nothing_unrecorded(&portal, &gate.state_dir());
+            let records = gate.records();
+            let gaps: u64 = records
+                .iter()
+                .filter(|record| record["event_kind"] == "audit.gap")
+                .map(|record| record["lost"].as_u64().unwrap())
+                .sum();
+            let last = records.last().unwrap()["seq"].as_u64().unwrap();
+            let left = u64::try_from(records.len()).unwrap();
+            match harmed {
+                Harmed::Moved => {
+                    assert_eq!(gaps, 0, "what lies elsewhere is not lost");
+                    let moved = fs::read_to_string(active.with_extension("old")).unwrap();
+                    let moved = u64::try_from(moved.lines().count()).unwrap();
+                    assert_eq!(moved + left, last, "no number is missing over all files");
+                }
+                // Each new segment begins with what its records refer to; those lines were never lost.
+                Harmed::Lost => assert_eq!(
+                    left + gaps,
+                    last,
+                    "{what}: every number is there or declared"
+                ),
+                Harmed::Nothing => {
+                    assert_eq!((gaps, left), (0, last), "{what}");
+                    assert_eq!(verify(&gate.state_dir()).0, 0);
+                }
+            }
+            lost += gaps;
         }
         report(
             "F08",
             &format!(
-                "{what}: noticed after {noticed:?}, {gaps} declared lost, {} answers",
-                told.answers()
+                "{what} {times} times: noticed within {slowest:?}, {lost} declared lost, {calls} calls, none failed"
             ),
         );
     }
+}
+
+#[test]
+fn f08_segments_moved_cut_and_removed_from_outside() {
+    let _turn = turn();
+    harmed(1);
+}
+
+#[test]
+#[ignore = "long: fifty times each"]
+fn f08_fifty_times_each() {
+    let _turn = turn();
+    harmed(50);
 }
 
 /// Segments are closed by size, old ones go by total size, and no record is lost at a roll.
