@@ -12,12 +12,17 @@ const ENV: &str = "canary7env8token9dddddd";
 
 const CANARIES: [&str; 4] = [TOKEN, UNKNOWN, HOOK, ENV];
 
-/// A canary as it could have been written: raw, percent-encoded, hex, and base64 at three offsets.
+/// A canary as it could have been written: raw, percent-encoded, escaped as JSON may, hex, and base64 at three offsets.
 fn spellings(canary: &str) -> Vec<String> {
     let hex: String = canary.bytes().map(|byte| format!("{byte:02x}")).collect();
     let percent: String = canary.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let escaped: String = canary
+        .bytes()
+        .map(|byte| format!("\\u{byte:04x}"))
+        .collect();
     let mut all = vec![
         canary.to_owned(),
+        escaped,
         hex,
         percent.clone(),
         percent.to_lowercase(),
@@ -132,8 +137,9 @@ fn whole_dialect(token: &str) -> Vec<Vec<u8>> {
     ]
 }
 
+/// F29: the whole corpus of calls, then a search of everything that the gate has written or said.
 #[test]
-fn planted_secrets_appear_nowhere() {
+fn f29_planted_secrets_appear_nowhere() {
     let portal = Portal::start();
     let mut setup = Setup::before(&portal.address)
         .grant(TOKEN, &["crm"])
@@ -216,7 +222,9 @@ fn planted_secrets_appear_nowhere() {
             .iter()
             .map(|page| gate.admin(page).text())
             .collect();
+        let arguments = std::fs::read(format!("/proc/{}/cmdline", gate.pid())).unwrap();
         gate.stop();
+        assert_clean("the command line", &String::from_utf8_lossy(&arguments));
         assert_clean("an answer", &answers);
         assert_clean("an admin page", &pages);
         assert!(
@@ -244,6 +252,28 @@ fn planted_secrets_appear_nowhere() {
             }
         }
     }
+}
+
+/// F29: a crash leaves no memory, and so no token, on a disk.
+#[test]
+fn f29_a_crash_leaves_no_core_file() {
+    use std::os::unix::process::ExitStatusExt as _;
+    let unlimited = ["prlimit", "--core=unlimited"];
+    let shell = std::process::Command::new(unlimited[0])
+        .args([unlimited[1], "sh", "-c", "cd \"$0\" && kill -ABRT $$"])
+        .arg(tempfile::tempdir().unwrap().path())
+        .status();
+    if !shell.is_ok_and(|status| status.core_dumped()) {
+        return println!("F29: skipped: other programs leave no core file here either");
+    }
+    let portal = Portal::start();
+    let mut setup = Setup::before(&portal.address).grant(TOKEN, &["crm"]);
+    setup.under = unlimited.map(str::to_owned).to_vec();
+    let mut gate = setup.start();
+    gate.signal(rustix::process::Signal::ABORT);
+    let ended = gate.wait();
+    assert_eq!(ended.signal(), Some(6));
+    assert!(!ended.core_dumped());
 }
 
 fn body(method: &str, kind: &str, body: &str) -> String {

@@ -8,6 +8,7 @@ use crate::rig::{
     cpu, descriptors, has, metric, nothing_unrecorded, report, setup, turn, until, verify,
 };
 use crate::support::load::{Load, Plan};
+use crate::support::portal::{Reply, ok};
 use crate::support::{Client, Portal, exchange, resident_kib};
 
 /// Opens this many connections, as far as there are descriptors, from several addresses.
@@ -20,73 +21,91 @@ fn connections(address: &str, count: usize) -> Vec<TcpStream> {
             let from: std::net::SocketAddr =
                 format!("127.0.0.{}:0", 2 + number % 4).parse().unwrap();
             socket.bind(&from.into()).unwrap();
+            // A peer that takes little at a time.
+            socket.set_recv_buffer_size(4096).unwrap();
             socket.connect(&to.into()).unwrap();
             TcpStream::from(socket)
         })
         .collect()
 }
 
+/// The 99th percentile in the middle one of five spells of so many answers: one spell may be another program's.
+fn p99(load: &Load, answers: u64) -> Duration {
+    let mut spells: Vec<Duration> = (0..5)
+        .map(|_| {
+            load.forget();
+            load.more(answers);
+            load.forget().percentile(99)
+        })
+        .collect();
+    spells.sort_unstable();
+    spells[2]
+}
+
 /// F13: idle connections cost little memory, slow nobody, and are closed by their timer.
-fn idle(count: usize) {
-    let portal = Portal::start();
-    let limits = "[limits]\nconnections = 20000\nhead_secs = 6";
-    let gate = setup(&portal).section(limits).start();
-    let plan = Plan {
-        clients: 4,
-        pause: Duration::from_millis(2),
+fn idle(count: usize, spell: u64) {
+    let portal = Portal::forgetful(|_| Reply::Bytes(ok(r#"{"result":true}"#)));
+    let limits = "[limits]\nconnections = 20000\nhead_secs = 30";
+    let mut setup = setup(&portal).section(limits);
+    // Ten thousand lines on a pipe are not what is measured.
+    setup.env.insert("RUST_LOG".to_owned(), "info".to_owned());
+    let gate = setup.start();
+    // Two thousand calls a second.
+    let load = Load::start(&Plan {
+        clients: 8,
+        pause: Duration::from_millis(4),
         ..Plan::of(&gate.address)
-    };
-    let load = Load::start(&plan);
-    load.more(500);
-    let base = load.forget().percentile(99);
+    });
+    load.more(1000);
+    let base = p99(&load, spell);
     let (before, began) = (resident_kib(gate.pid()), Instant::now());
     let idle = connections(&gate.address, count);
     let opened = began.elapsed();
-    load.forget();
-    load.more(500);
-    let beside = load.forget();
+    let (then, calls) = (Instant::now(), load.answered());
+    let beside = p99(&load, spell);
+    let rate = (load.answered() - calls) as f64 / then.elapsed().as_secs_f64();
     let resident = resident_kib(gate.pid());
-    until("the idle ones closed", Duration::from_secs(30), || {
-        metric(&gate, "grantgate_connections{gate=\"portal\"}") <= 4.0
+    until("the idle ones closed", Duration::from_secs(60), || {
+        metric(&gate, "grantgate_connections{gate=\"portal\"}") <= 8.0
     });
     drop(idle);
     let told = load.stop();
     assert_eq!(told.broken, 0);
-    let p99 = beside.percentile(99);
     report(
         "F13",
         &format!(
-            "{count} idle connections in {opened:?}: {} KiB beside {before}, p99 {base:?} before, {p99:?} beside them",
+            "{count} idle connections in {opened:?}: {} KiB beside {before}; {rate:.0} calls a second, p99 {base:?} before, {beside:?} beside them",
             resident - before
         ),
     );
     assert!(resident < 250 * 1024, "{resident} KiB");
-    assert!(
-        p99 < (base * 2).max(Duration::from_millis(20)),
-        "{p99:?} after {base:?}"
-    );
+    // The experiments of a test run share the machine with other builds and tests; the long one is run by itself.
+    let floor = Duration::from_millis(if cfg!(debug_assertions) { 20 } else { 2 });
+    assert!(beside < (base * 2).max(floor), "{beside:?} after {base:?}");
 }
 
 #[test]
 fn f13_idle_connections() {
     let _turn = turn();
-    idle(300);
+    idle(300, 100);
 }
 
 #[test]
 #[ignore = "long: ten thousand connections need as many descriptors on both sides"]
 fn f13_ten_thousand_idle_connections() {
     let _turn = turn();
-    idle(10_000);
+    idle(10_000, 4000);
 }
 
 /// F15: who sends its head, its body or takes its answer too slowly is closed in time, and nobody waits for it.
 fn slow(count: usize) {
-    let portal = Portal::scripted(|_| {
-        crate::support::portal::Reply::Bytes(crate::support::portal::ok(&format!(
-            "{{\"result\":{:?}}}",
-            "x".repeat(4_000_000)
-        )))
+    // More than the buffers of two connections hold.
+    let length = 16_000_000;
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+    );
+    let portal = Portal::forgetful(move |_| {
+        Reply::Endless(head.clone().into_bytes(), vec![b'x'; 8192], Duration::ZERO)
     });
     let limits = "[limits]\nconnections = 20000\nhead_secs = 2\nbody_idle_secs = 2\nbody_secs = 3\nanswer_idle_secs = 2\ncalls_in_flight = 20000\ncalls_per_token = 20000";
     let gate = setup(&portal).section(limits).start();
@@ -98,11 +117,6 @@ fn slow(count: usize) {
     let mut told = Vec::new();
     for (what, bytes) in kinds {
         let began = Instant::now();
-        let count = if what == "answer" {
-            count.min(40)
-        } else {
-            count
-        };
         let mut slow = connections(&gate.address, count);
         for one in &mut slow {
             let _ = one.write_all(bytes);
@@ -135,9 +149,7 @@ fn f15_two_thousand_slow_clients() {
 
 /// F17: a flood outside the scopes: each answer has its record, what is over the limit is shed and counted, and calls
 /// within the scopes go on.
-#[test]
-fn f17_a_flood_of_refused_calls() {
-    let _turn = turn();
+fn a_flood(flooding: usize, spell: u64, least: f64) {
     let portal = Portal::start();
     // The disk is not what is tried here, and other tests press it.
     let limits = "[limits]\ncalls_per_token = 4\n[audit]\ndeadline_ms = 60000";
@@ -153,18 +165,19 @@ fn f17_a_flood_of_refused_calls() {
     });
     good.more(100);
     good.forget();
-    let began = Instant::now();
-    good.more(1000);
-    let base = 1000.0 / began.elapsed().as_secs_f64();
+    let rate = |calls: u64| {
+        let began = Instant::now();
+        good.more(calls);
+        calls as f64 / began.elapsed().as_secs_f64()
+    };
+    let base = rate(spell);
     let flood = Load::start(&Plan {
-        clients: 8,
+        clients: flooding,
         refused: 10,
         ..Plan::of(&gate.address)
     });
     flood.more(500);
-    let began = Instant::now();
-    good.more(1000);
-    let beside = 1000.0 / began.elapsed().as_secs_f64();
+    let beside = rate(spell);
     let (good, flood) = (good.stop(), flood.stop());
     gate.stop();
     let decisions = gate.records_of("call.decision");
@@ -190,7 +203,20 @@ fn f17_a_flood_of_refused_calls() {
         ),
     );
     // Clients, flood, gate and portal share this machine's cores.
-    assert!(beside > base * 0.3, "{beside} of {base}");
+    assert!(beside > base * least, "{beside} of {base}");
+}
+
+#[test]
+fn f17_a_flood_of_refused_calls() {
+    let _turn = turn();
+    a_flood(8, 1000, 0.3);
+}
+
+#[test]
+#[ignore = "long: many floods at once, and half of the rate beside them"]
+fn f17_a_flood_by_sixty_four() {
+    let _turn = turn();
+    a_flood(64, 10_000, 0.5);
 }
 
 /// F24: without descriptors nothing burns, the journal goes on, and it comes back.
@@ -202,20 +228,20 @@ fn f24_no_descriptors_left() {
     }
     let portal = Portal::start();
     let mut setup = setup(&portal).section("[limits]\nhead_secs = 2");
-    setup.under = vec!["prlimit".to_owned(), "--nofile=128".to_owned()];
+    setup.under = vec!["prlimit".to_owned(), "--nofile=256".to_owned()];
     let mut gate = setup.start();
     let mut client = Client::connect(&gate.address);
     let call = b"GET /rest/task.item.list HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer at-1\r\nx-request-id: d\r\n\r\n";
     assert_eq!(client.send(call).answer().unwrap().status, 403);
-    let idle = connections(&gate.address, 400);
+    let idle = connections(&gate.address, 1000);
     // What is over the room is closed at once, before descriptors run out.
     until("full", Duration::from_secs(10), || {
         metric(
             &gate,
             "grantgate_shed_total{gate=\"portal\",what=\"connection\"}",
-        ) > 300.0
+        ) > 800.0
     });
-    assert!(descriptors(gate.pid()) < 120, "{}", descriptors(gate.pid()));
+    assert!(descriptors(gate.pid()) < 240, "{}", descriptors(gate.pid()));
     let (spent, began) = (cpu(gate.pid()), Instant::now());
     // While it is full, a connection that stands is served and recorded.
     while began.elapsed() < Duration::from_secs(1) {
@@ -240,14 +266,14 @@ fn f24_no_descriptors_left() {
     report(
         "F24",
         &format!(
-            "400 connections on 128 descriptors: {:.0} % of a core while full, served again after",
+            "1000 connections on 256 descriptors: {:.0} % of a core while full, served again after",
             busy * 100.0
         ),
     );
     assert!(busy < 0.2, "{busy}");
 }
 
-/// F25: with 1 GiB of address space big bodies are refused or served, and the gate lives.
+/// F25: with 512 MiB of address space big bodies are refused or served, and the gate lives.
 #[test]
 fn f25_little_memory() {
     let _turn = turn();
@@ -256,7 +282,7 @@ fn f25_little_memory() {
     }
     let portal = Portal::start();
     let mut setup = setup(&portal).section("[limits]\ninspected_total_mib = 64");
-    setup.under = vec!["prlimit".to_owned(), format!("--as={}", 1_u64 << 30)];
+    setup.under = vec!["prlimit".to_owned(), format!("--as={}", 512_u64 << 20)];
     let mut gate = setup.start();
     let body = format!("{{\"auth\":\"at-1\",\"x\":\"{}\"}}", "y".repeat(20 << 20));
     let request = crate::support::post("/rest/crm.deal.add", "application/json", &body);
@@ -278,15 +304,8 @@ fn f25_little_memory() {
         told.iter().all(|status| matches!(status, 200 | 413 | 503)),
         "{told:?}"
     );
-    assert_eq!(
-        exchange(
-            &gate.address,
-            b"GET /rest/crm.deal.list?auth=at-1 HTTP/1.1\r\nhost: gate\r\n\r\n"
-        )
-        .unwrap()
-        .status,
-        200
-    );
+    // What was refused has given its room back.
+    assert_eq!(exchange(&gate.address, &request).unwrap().status, 200);
     let resident = resident_kib(gate.pid());
     let status = std::fs::read_to_string(format!("/proc/{}/status", gate.pid())).unwrap();
     let peak = status.lines().find(|line| line.starts_with("VmPeak"));
