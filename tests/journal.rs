@@ -160,7 +160,7 @@ fn spoil(change: impl Fn(&mut Vec<String>)) -> (i32, String) {
 }
 
 #[test]
-fn verify_names_the_first_line_that_does_not_hold() {
+fn f32_verify_names_the_first_line_that_does_not_hold() {
     let named = |(code, out): (i32, String), words: &str| {
         assert_eq!(code, 1, "{out}");
         assert!(out.contains(words), "{out:?} does not say {words:?}");

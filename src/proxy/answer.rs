@@ -21,11 +21,11 @@ use crate::vendor::Splicer;
 /// The body of an answer. However it ends, the call's completion record follows.
 #[derive(Debug)]
 pub enum AnswerBody {
-    /// The vendor's, as it comes.
-    Vendor(Streaming),
+    /// The vendor's, as it comes: small, for it is moved from hand to hand.
+    Vendor(Box<Streaming>),
     /// The gate's own.
     #[expect(private_interfaces, reason = "the exchange is the proxy's own")]
-    Gate(Option<Bytes>, Option<Exchange>),
+    Gate(Option<Bytes>, Option<Box<Exchange>>),
 }
 
 /// A vendor's answer on its way to the app.
@@ -33,7 +33,7 @@ pub enum AnswerBody {
 pub struct Streaming {
     body: Incoming,
     lease: Option<Lease<CallBody>>,
-    exchange: Option<Exchange>,
+    exchange: Option<Box<Exchange>>,
     /// Between two pieces.
     patience: Duration,
     /// When the answer is broken off, idle or not.
@@ -70,7 +70,7 @@ impl Streaming {
     pub(super) fn new(
         body: Incoming,
         lease: Lease<CallBody>,
-        exchange: Exchange,
+        exchange: Box<Exchange>,
         limits: &Limits,
         splicer: Option<Box<Splicer>>,
         lesson: Option<Box<Lesson>>,

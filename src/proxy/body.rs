@@ -18,7 +18,12 @@ use crate::vendor::{Edit, Watch};
 
 /// A request's body: what was read, byte for byte as it came but for what a divided batch leaves out, then the rest as
 /// it comes. Trailers are dropped.
-pub struct CallBody {
+///
+/// It is moved along the whole path, and most calls have none: it is as small as can be.
+pub struct CallBody(Option<Box<Pieces>>);
+
+/// The body of a call that has one.
+struct Pieces {
     held: VecDeque<Segment>,
     held_bytes: u64,
     stored: Option<Stored>,
@@ -68,43 +73,31 @@ pub enum BodyError {
 impl CallBody {
     /// No body.
     pub(super) const fn empty() -> Self {
-        Self {
-            held: VecDeque::new(),
-            held_bytes: 0,
-            stored: None,
-            rest: Rest::Nothing,
-            by_http2: false,
-            _room: None,
-        }
+        Self(None)
     }
 
     /// A body of which nothing was read.
     pub(super) fn unread(rest: Incoming) -> Self {
-        Self {
-            rest: Rest::Coming(rest),
-            ..Self::empty()
-        }
+        Self(Some(Box::new(Pieces::coming(Rest::Coming(rest)))))
     }
 
     /// A body that is looked at while it passes.
     pub(super) fn watched(incoming: Incoming, watch: Watch) -> Self {
-        Self {
-            rest: Rest::Watched {
-                incoming,
-                watch: Box::new(watch),
-                withheld: None,
-            },
-            ..Self::empty()
-        }
+        Self(Some(Box::new(Pieces::coming(Rest::Watched {
+            incoming,
+            watch: Box::new(watch),
+            withheld: None,
+        }))))
     }
 
+    /// A body that was read.
     pub(super) fn held(
         held: VecDeque<Segment>,
         held_bytes: u64,
         file: Option<Arc<File>>,
         room: Room,
     ) -> Self {
-        Self {
+        Self(Some(Box::new(Pieces {
             held,
             held_bytes,
             stored: file.map(|file| Stored {
@@ -114,41 +107,70 @@ impl CallBody {
             rest: Rest::Nothing,
             by_http2: false,
             _room: Some(room),
-        }
+        })))
     }
 
     /// The same, with what was not read.
     pub(super) fn with_rest(mut self, rest: Incoming) -> Self {
-        self.rest = Rest::Coming(rest);
+        let rest = Rest::Coming(rest);
+        match &mut self.0 {
+            Some(pieces) => pieces.rest = rest,
+            None => self.0 = Some(Box::new(Pieces::coming(rest))),
+        }
         self
     }
 
     /// The same, as it came by HTTP/2 or not: there an app can break a body off so that it looks ended.
-    pub(super) const fn by_http2(mut self, by_http2: bool) -> Self {
-        self.by_http2 = by_http2;
+    pub(super) fn by_http2(mut self, by_http2: bool) -> Self {
+        if let Some(pieces) = &mut self.0 {
+            pieces.by_http2 = by_http2;
+        }
         self
     }
 
     /// True if the app may still be sending.
-    pub(super) const fn still_comes(&self) -> bool {
-        !matches!(self.rest, Rest::Nothing)
+    pub(super) fn still_comes(&self) -> bool {
+        let rest = self.0.as_ref().map(|pieces| &pieces.rest);
+        !matches!(rest, None | Some(Rest::Nothing))
     }
 
     /// How many bytes were read.
-    pub(super) const fn len(&self) -> u64 {
-        self.held_bytes
+    pub(super) fn len(&self) -> u64 {
+        self.0.as_ref().map_or(0, |pieces| pieces.held_bytes)
     }
 
     /// Passes the rest on as it comes: who only watches holds nothing back.
     pub(super) fn unwatch(&mut self) {
-        self.rest = match std::mem::replace(&mut self.rest, Rest::Nothing) {
-            Rest::Watched { incoming, .. } => Rest::Coming(incoming),
-            other => other,
-        };
+        if let Some(pieces) = &mut self.0 {
+            pieces.rest = match std::mem::replace(&mut pieces.rest, Rest::Nothing) {
+                Rest::Watched { incoming, .. } => Rest::Coming(incoming),
+                other => other,
+            };
+        }
     }
 
     /// Replaces parts of what was read. The edits are in order and do not overlap.
     pub(super) fn edit(&mut self, edits: &[Edit]) {
+        if let Some(pieces) = &mut self.0 {
+            pieces.edit(edits);
+        }
+    }
+}
+
+impl Pieces {
+    /// Nothing was read yet.
+    const fn coming(rest: Rest) -> Self {
+        Self {
+            held: VecDeque::new(),
+            held_bytes: 0,
+            stored: None,
+            rest,
+            by_http2: false,
+            _room: None,
+        }
+    }
+
+    fn edit(&mut self, edits: &[Edit]) {
         let mut edited = VecDeque::new();
         let mut from = 0;
         for Edit { at, with } in edits {
@@ -313,10 +335,13 @@ impl Body for CallBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let piece = match std::task::ready!(self.poll_held(cx)) {
+        let Some(pieces) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        let piece = match std::task::ready!(pieces.poll_held(cx)) {
             None => {
-                let by_http2 = self.by_http2;
-                std::task::ready!(self.rest.poll(by_http2, cx))
+                let by_http2 = pieces.by_http2;
+                std::task::ready!(pieces.rest.poll(by_http2, cx))
             }
             held => held,
         };
@@ -324,11 +349,15 @@ impl Body for CallBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.held.is_empty() && self.rest.is_end()
+        let pieces = self.0.as_ref();
+        pieces.is_none_or(|pieces| pieces.held.is_empty() && pieces.rest.is_end())
     }
 
     fn size_hint(&self) -> SizeHint {
-        more(&self.rest.size_hint(), self.held_bytes)
+        self.0.as_ref().map_or_else(
+            || SizeHint::with_exact(0),
+            |pieces| more(&pieces.rest.size_hint(), pieces.held_bytes),
+        )
     }
 }
 
@@ -336,7 +365,7 @@ impl std::fmt::Debug for CallBody {
     /// Without what was read: it may hold secrets.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CallBody")
-            .field("held_bytes", &self.held_bytes)
+            .field("held_bytes", &self.len())
             .finish_non_exhaustive()
     }
 }

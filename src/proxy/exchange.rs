@@ -97,7 +97,11 @@ impl Exchange {
     }
 
     /// The call is refused; the completion says why where that is not what the decision says.
-    pub(super) fn refused(mut self, decision: &Decision<'_>, reason: Reason) -> Self {
+    pub(super) fn refused(
+        mut self: Box<Self>,
+        decision: &Decision<'_>,
+        reason: Reason,
+    ) -> Box<Self> {
         self.reason = (reason != decision.verdict.reason).then_some(reason);
         self
     }

@@ -23,7 +23,7 @@ use crate::upstream::{Answer, Circuit, ConnectError, Lease, SendError};
 /// What came of forwarding, with the exchange that it belongs to.
 #[derive(Debug)]
 pub(super) struct Forwarded {
-    pub(super) exchange: Exchange,
+    pub(super) exchange: Box<Exchange>,
     pub(super) result: Result<(http::response::Parts, Incoming, Lease<CallBody>), Reason>,
 }
 
@@ -34,7 +34,7 @@ pub(super) fn forward(
     gate: &Gate,
     limits: &Limits,
     permitted: Permitted,
-    mut exchange: Exchange,
+    mut exchange: Box<Exchange>,
 ) -> impl Future<Output = Forwarded> {
     let watching = permitted.watching;
     let mut request = permitted.into_request();
@@ -95,7 +95,7 @@ fn note<T, E>(gate: &Gate, circuit: &Circuit, sent: &Result<Result<T, SendError>
 }
 
 /// Says why there is no answer, and whether the call may have reached the vendor.
-fn unanswered(gate: &Gate, mut exchange: Exchange, error: SendError) -> Forwarded {
+fn unanswered(gate: &Gate, mut exchange: Box<Exchange>, error: SendError) -> Forwarded {
     match error {
         SendError::Connect(ConnectError::Timeout) => {
             failed(exchange, Reason::UpstreamTimeout, Outcome::NotForwarded)
@@ -139,7 +139,7 @@ fn broken_off(error: &hyper::Error) -> (Reason, Outcome) {
     }
 }
 
-fn failed(mut exchange: Exchange, reason: Reason, outcome: Outcome) -> Forwarded {
+fn failed(mut exchange: Box<Exchange>, reason: Reason, outcome: Outcome) -> Forwarded {
     exchange.ends(outcome);
     Forwarded {
         exchange,

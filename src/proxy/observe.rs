@@ -17,7 +17,7 @@ use crate::upstream::Lease;
 /// An answer that may be passed on, or why the gate answers itself.
 #[derive(Debug)]
 pub(super) struct Observed {
-    pub(super) exchange: Exchange,
+    pub(super) exchange: Box<Exchange>,
     /// Learns from the body.
     pub(super) lesson: Option<Box<Lesson>>,
     pub(super) result: Result<(http::response::Parts, Incoming, Lease<CallBody>), Reason>,

@@ -44,7 +44,7 @@ pub(super) fn decision(
     identity: &Identity<'_>,
     decision: &Decision<'_>,
     body_bytes: u64,
-) -> (Exchange, Recording) {
+) -> (Box<Exchange>, Recording) {
     let event = EventId::new(arrival.time);
     let target = head.uri.path_and_query();
     let path = gate
@@ -119,7 +119,8 @@ pub(super) fn decision(
             record.write(out);
         });
     count(core, gate, call, decision);
-    let mut exchange = Exchange::new(core, event, arrival, route, call.leads_away);
+    // It goes along the whole path.
+    let mut exchange = Box::new(Exchange::new(core, event, arrival, route, call.leads_away));
     exchange.decision = Some(receipt.clone());
     exchange.span = CallSpan::begin(&Facts {
         event,

@@ -113,7 +113,7 @@ pub(super) fn pass(
         head.headers.remove(header::CONTENT_LENGTH);
     }
     let body = Streaming::new(body, lease, exchange, limits, splicer, lesson);
-    Response::from_parts(head, AnswerBody::Vendor(body))
+    Response::from_parts(head, AnswerBody::Vendor(Box::new(body)))
 }
 
 /// True for an answer that can be put together anew: anything else passes as it is.
@@ -130,7 +130,7 @@ pub(super) fn refuse(
     gate: &Gate,
     refusing: &Refusing<'_>,
     reason: Reason,
-    exchange: Exchange,
+    exchange: Box<Exchange>,
 ) -> Answer {
     // A batch that is refused whole is refused for what its first member lacks.
     let (native, scopes) = match (reason, refusing.member) {
@@ -178,7 +178,7 @@ pub(super) fn answer(
     gate: &Gate,
     answer: NativeAnswer,
     reason: Reason,
-    mut exchange: Exchange,
+    mut exchange: Box<Exchange>,
 ) -> Answer {
     exchange.ends(Outcome::NotForwarded);
     exchange.responding(answer.status, Origin::Gate);
