@@ -24,7 +24,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 
 use crate::audit::OnAuditFailure;
-use crate::model::Mode;
 use crate::snapshot::{Gate, Snapshot};
 use crate::telemetry::Metrics;
 use crate::tls::{Acceptor, Stream};
@@ -110,11 +109,8 @@ impl Health {
 
     /// True if calls are refused while the journal cannot be written.
     fn refuses_without_journal(&self) -> bool {
-        let refuses = |gate: &Gate| {
-            gate.rules.enforce()
-                || (gate.rules.settings.mode == Mode::Report
-                    && gate.on_audit_failure == OnAuditFailure::Block)
-        };
+        let refuses =
+            |gate: &Gate| gate.rules.enforce() || gate.on_audit_failure == OnAuditFailure::Block;
         self.snapshots.load().gates.iter().any(refuses)
     }
 }

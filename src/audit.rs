@@ -20,6 +20,8 @@ mod keeper;
 mod lifecycle;
 mod member;
 mod outbox;
+mod pair;
+mod ranges;
 mod read;
 mod record;
 mod recovery;
@@ -30,10 +32,11 @@ mod segment;
 mod sink;
 mod sinks;
 mod turned_away;
+mod undeclared;
 mod verify;
 mod writer;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use chain::{Chain, Digest, SCHEMA};
@@ -71,6 +74,14 @@ pub struct Settings {
     pub rolling: Rolling,
     /// How long closed segments are kept.
     pub retention: Retention,
+}
+
+impl Settings {
+    /// Where the journal is kept: one directory, or two.
+    pub fn dirs(&self) -> impl Iterator<Item = &Path> {
+        let second = self.second_dir.as_deref();
+        std::iter::once(self.dir.as_path()).chain(second)
+    }
 }
 
 /// When a decision counts as recorded.
@@ -142,6 +153,28 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// True for what is written although the disk is full: how calls ended, what became of the configuration and of the
+    /// journal itself. Whoever sends broken requests must not use the room up that is kept for these.
+    const fn may_use_reserve(self) -> bool {
+        match self {
+            Self::CallDecision
+            | Self::CallCompletion
+            | Self::PolicyLoaded
+            | Self::PolicyRejected
+            | Self::AuditStarted
+            | Self::AuditRecovered
+            | Self::AuditStopped
+            | Self::AuditGap
+            | Self::AuditCheckpoint => true,
+            Self::CallRejected
+            | Self::CallShed
+            | Self::TokenCaptured
+            | Self::GrantChanged
+            | Self::GrantRevoked
+            | Self::DriftDetected => false,
+        }
+    }
+
     /// The word in records.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -27,6 +27,8 @@ mod operators;
 mod panics;
 #[path = "faults/rig.rs"]
 mod rig;
+#[path = "faults/sinks.rs"]
+mod sinks;
 #[path = "faults/soak.rs"]
 mod soak;
 #[path = "faults/upstream.rs"]

@@ -32,6 +32,10 @@ pub(super) fn catch_up(behind: &mut Recovery, other: &Path) -> io::Result<()> {
     match copy(&segments, behind.chain, &file).and_then(|chain| file.sync_all().map(|()| chain)) {
         Ok(chain) => {
             behind.chain = chain;
+            if file.metadata()?.len() == 0 {
+                // Nothing follows upon what it has: an empty segment would be in the way.
+                std::fs::remove_file(&behind.path)?;
+            }
             Ok(())
         }
         Err(error) => {

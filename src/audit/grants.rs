@@ -1,7 +1,8 @@
 //! Records of what is learned of tokens, and of what turns out to be otherwise.
 
-use super::json::push_json_string;
-use super::member::{EventId, event, list, member, push_hex, subject, time, word};
+use super::member::{
+    EventId, TEXT_CAP, event, list, member, push_hex, push_text, subject, time, word,
+};
 use super::record::GateText;
 use crate::clock::Timestamp;
 use crate::model::{Grant, GrantSource, GrantType, ScopeSet, Subject, TokenId};
@@ -129,7 +130,7 @@ impl DriftRecord<'_> {
         }
         if let Some(code) = self.vendor_error {
             out.extend_from_slice(b",\"vendor_error\":{\"code\":");
-            push_json_string(out, super::member::cap(code).as_bytes());
+            push_text(out, code, TEXT_CAP);
             out.push(b'}');
         }
     }

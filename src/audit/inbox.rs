@@ -95,32 +95,58 @@ pub(super) enum Unwritten {
 /// The queue before the writer.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
-    queue: Mutex<(Vec<Batch>, bool)>,
+    queue: Mutex<Queue>,
     filled: Condvar,
 }
 
+#[derive(Debug, Default)]
+struct Queue {
+    batches: Vec<Batch>,
+    closed: bool,
+    /// What of it came from no core, in bytes, and how many such records found no room.
+    own: usize,
+    lost: u64,
+}
+
+/// What may wait from no core while the writer hangs, in bytes.
+const OWN: usize = 4 * 1024 * 1024;
+
 impl Inbox {
+    /// Queues a core's records; how many those are is the core's to bound.
     pub(super) fn send(&self, batch: Batch) {
+        self.push(&mut lock(&self.queue), batch);
+    }
+
+    /// Queues records that nobody waits for and no core bounds; beyond what has room they are counted as lost.
+    pub(super) fn send_own(&self, mut batch: Batch) {
         let mut queue = lock(&self.queue);
-        let first = queue.0.is_empty();
-        queue.0.push(batch);
-        drop(queue);
-        if first {
+        if queue.own + batch.len() > OWN {
+            queue.lost += 1;
+            return;
+        }
+        queue.own += batch.len();
+        batch.lost = std::mem::take(&mut queue.lost);
+        self.push(&mut queue, batch);
+    }
+
+    fn push(&self, queue: &mut Queue, batch: Batch) {
+        queue.batches.push(batch);
+        if queue.batches.len() == 1 {
             self.filled.notify_one();
         }
     }
 
     /// Nothing more comes.
     pub(super) fn close(&self) {
-        lock(&self.queue).1 = true;
+        lock(&self.queue).closed = true;
         self.filled.notify_one();
     }
 
     /// Takes everything queued; waits for something, at most for `patience`. False once closed and empty.
     pub(super) fn take(&self, patience: Duration, into: &mut Vec<Batch>) -> bool {
         let mut queue = lock(&self.queue);
-        if queue.0.is_empty() {
-            if queue.1 {
+        if queue.batches.is_empty() {
+            if queue.closed {
                 return false;
             }
             // Woken for nothing is as good as a patience that is over: the caller asks again.
@@ -130,7 +156,15 @@ impl Inbox {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
-        std::mem::swap(&mut queue.0, into);
+        std::mem::swap(&mut queue.batches, into);
+        queue.own = 0;
+        let lost = std::mem::take(&mut queue.lost);
+        if lost > 0 {
+            into.push(Batch {
+                lost,
+                ..Batch::default()
+            });
+        }
         true
     }
 }

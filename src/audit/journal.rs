@@ -12,11 +12,12 @@ use super::catch_up::catch_up;
 use super::inbox::{Batch, Inbox};
 use super::lifecycle::{self, StartRecord};
 use super::outbox::{Outbox, OutboxTask};
+use super::pair::Pair;
 use super::recovery::{self, Recovery};
 use super::sink::Sink;
 use super::sinks::{self, Sinks};
 use super::writer::Writer;
-use super::{Chain, EventKind, SegmentError, Settings, segment};
+use super::{Chain, EventKind, SegmentError, Settings, segment, undeclared};
 use crate::telemetry::JournalMetrics;
 
 /// The open journal. Dropping it writes what is queued, closes the journal in order and ends the writer thread.
@@ -61,8 +62,7 @@ impl Journal {
         start: &StartRecord<'_>,
         metrics: Arc<JournalMetrics>,
     ) -> Result<(Self, Recovery), JournalError> {
-        let dirs = std::iter::once(&settings.dir).chain(&settings.second_dir);
-        let claims = dirs.map(|dir| claim(dir)).collect::<Result<_, _>>()?;
+        let claims = settings.dirs().map(claim).collect::<Result<_, _>>()?;
         let (recovery, mut sinks) = open_sinks(settings, &metrics)?;
         let io = |source| JournalError::Io {
             path: recovery.path.clone(),
@@ -71,12 +71,19 @@ impl Journal {
         let mut chain = recovery.chain;
         let mut lines = Vec::new();
         lifecycle::write_start(&mut chain, start, &recovery, &mut lines);
+        let undeclared = undeclared::find(settings.dirs());
+        if let Some(declaration) = &undeclared {
+            chain.append(EventKind::AuditGap, declaration, &mut lines);
+        }
         let began = Instant::now();
         let (first, next) = (recovery.chain.seq + 1, chain.seq + 1);
         sinks
             .append(&lines, first, next, true)
             .and_then(|()| sinks.settle(&lines, next, true))
             .map_err(|cause| io(io::Error::other(cause)))?;
+        if undeclared.is_some() {
+            undeclared::clear(settings.dirs()).map_err(io)?;
+        }
         metrics.committed(chain.seq - recovery.chain.seq, began.elapsed());
         metrics.head(chain.seq);
         let inbox = Arc::new(Inbox::default());
@@ -128,7 +135,7 @@ impl Recorder {
         let mut batch = Batch::default();
         batch.sync = true;
         batch.push(kind, write);
-        self.0.send(batch);
+        self.0.send_own(batch);
     }
 }
 
@@ -200,14 +207,21 @@ fn open_sinks(
             tracing::warn!(%dir, %error, "a directory of the journal could not be given what the other has more");
         }
     }
-    let sinks = [open(&recovery, chain)?, open(&second, chain)?];
-    let first = sinks.iter().map(Sink::first).max().unwrap_or(1);
-    let both = Sinks::two(sinks, first, settings.retention, Arc::clone(metrics));
+    let lacks = |behind: &Recovery| behind.chain.seq + 1..chain.seq + 1;
+    let both = Pair::new(
+        [
+            (open(&recovery, chain)?, lacks(&recovery)),
+            (open(&second, chain)?, lacks(&second)),
+        ],
+        settings.retention,
+        settings.deadline,
+        Arc::clone(metrics),
+    );
     let both = both.map_err(|source| JournalError::Io {
         path: settings.dir.clone(),
         source,
     })?;
-    Ok((further, both))
+    Ok((further, Sinks::Two(both)))
 }
 
 impl Drop for Journal {

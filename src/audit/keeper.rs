@@ -7,9 +7,9 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use super::outbox::lock;
+use super::pair::{Job, Shared};
 use super::retention::Retention;
 use super::sink::Sink;
-use super::sinks::{Job, Shared};
 
 /// How often a directory that has nothing to write is looked after.
 const TICK: Duration = Duration::from_millis(400);
@@ -29,26 +29,41 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn run(mut self, queue: &mpsc::Receiver<Job>) {
-        let mut last = 0;
+        let (mut last, mut next) = (0, self.sink.first());
         loop {
             match queue.recv_timeout(TICK) {
                 Ok(job) => {
                     self.behind |= last != 0 && job.number != last + 1;
-                    last = job.number;
+                    (last, next) = (job.number, job.next);
                     let kept = self.keep(&job);
                     self.waiting.fetch_sub(job.lines.len(), Ordering::Relaxed);
-                    self.tell(job.number, kept);
+                    self.tell(&job, kept);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             self.sink.regain_room();
             self.full.store(self.sink.is_full(), Ordering::Relaxed);
-            if let Some((tampering, _)) = self.sink.tampering() {
-                let dir = self.dir.display();
-                tracing::error!(%dir, ?tampering, "somebody has laid hands on a segment of the journal; a new one is begun");
-                self.behind = true;
-            }
+            self.look(next);
+        }
+    }
+
+    /// Sees whether somebody has laid hands on the segment.
+    fn look(&mut self, next: u64) {
+        let Some(loss) = self.sink.tampering(next) else {
+            return;
+        };
+        tracing::error!(
+            dir = %self.dir.display(),
+            what = ?loss.tampering,
+            "somebody has laid hands on a segment of the journal; a new one is begun"
+        );
+        // Nothing more is written to it, and nobody asks again.
+        self.sink.give_up("the segment was changed from outside");
+        self.behind = true;
+        let mut done = lock(&self.shared.done);
+        if let Some(side) = done.get_mut(self.number) {
+            side.missed.extend(loss.lost.runs().map(|run| (None, run)));
         }
     }
 
@@ -60,20 +75,21 @@ impl Keeper {
             self.sink.retain(self.retention);
             self.behind = false;
         }
-        let named = |cause: String| format!("{}: {cause}", self.dir.display());
         let kept = self.sink.append(&job.lines).and_then(|()| {
             if job.sync {
-                self.sink.sync(&job.lines, job.next)
+                // If nobody keeps them their numbers go to other records.
+                let synced = self.sink.sync(&job.lines, job.next);
+                synced.inspect_err(|_| self.sink.disown(&job.lines))
             } else {
                 self.sink.leave_unsynced(&job.lines, job.next);
                 Ok(())
             }
         });
         self.behind |= kept.is_err();
-        kept.map_err(named)
+        kept.map_err(|cause| format!("{}: {cause}", self.dir.display()))
     }
 
-    fn tell(&self, job: u64, kept: Result<(), String>) {
+    fn tell(&self, job: &Job, kept: Result<(), String>) {
         let mut done = lock(&self.shared.done);
         if let Some(side) = done.get_mut(self.number) {
             match kept {
@@ -81,7 +97,7 @@ impl Keeper {
                     if side.failed > side.kept {
                         tracing::info!(dir = %self.dir.display(), "a journal's directory is kept again, from here on");
                     }
-                    side.kept = job;
+                    side.kept = side.kept.max(job.number);
                 }
                 Err(cause) => {
                     if side.failed <= side.kept {
@@ -90,8 +106,10 @@ impl Keeper {
                             "one of the journal's directories is not kept; the other is"
                         );
                     }
-                    side.failed = job;
+                    // A later job may have been left out meanwhile.
+                    side.failed = side.failed.max(job.number);
                     side.cause = cause;
+                    side.missed.push((Some(job.number), job.first..job.next));
                 }
             }
         }

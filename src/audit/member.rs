@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::model::Subject;
 
 /// The longest query key or text field that is kept, in bytes.
-const TEXT_CAP: usize = 64;
+pub(super) const TEXT_CAP: usize = 64;
 
 /// The id of an event: a UUID of version 7 (RFC 9562), whose first bits are the time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -98,11 +98,12 @@ pub(super) fn list<'s>(out: &mut Vec<u8>, texts: impl Iterator<Item = &'s str>) 
 pub(super) fn subject(out: &mut Vec<u8>, subject: &Subject) {
     if let Some(user) = &subject.user {
         out.extend_from_slice(b",\"subject\":{\"id\":");
-        push_json_string(out, cap(user).as_bytes());
+        push_text(out, user, TEXT_CAP);
         out.extend_from_slice(b",\"kind\":\"user\"}");
     }
     if let Some(tenant) = &subject.tenant {
-        member(out, "tenant", cap(tenant));
+        out.extend_from_slice(b",\"tenant\":");
+        push_text(out, tenant, TEXT_CAP);
     }
 }
 
@@ -122,11 +123,83 @@ pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Text cut to what records keep.
-pub(super) fn cap(text: &str) -> &str {
-    let mut end = text.len().min(TEXT_CAP);
-    while !text.is_char_boundary(end) {
-        end -= 1;
+/// Appends a text, at most so many bytes as they stand in the record; what was cut has a mark at its end.
+pub(super) fn push_text(out: &mut Vec<u8>, text: &str, most: usize) {
+    let start = out.len();
+    push_json_string(out, text.as_bytes());
+    // With its quotes.
+    if out.len() - start <= most + 2 {
+        return;
     }
-    text.get(..end).unwrap_or_default()
+    out.truncate(start);
+    let mut kept = text.floor_char_boundary(most);
+    // An escape stands for one character and takes up to twelve bytes.
+    loop {
+        push_json_string(out, text.get(..kept).unwrap_or_default().as_bytes());
+        if out.len() - start <= most + 2 || kept == 0 {
+            break;
+        }
+        let over = (out.len() - start - most - 2).div_ceil(12).max(1);
+        out.truncate(start);
+        kept = text.floor_char_boundary(kept.saturating_sub(over));
+    }
+    out.pop();
+    out.extend_from_slice(CUT);
+    out.push(b'"');
+}
+
+/// Stands where a text or a list was cut: an ellipsis.
+pub(super) const CUT: &[u8] = b"\\u2026";
+
+/// A list of texts, of which it holds the first ones; what was left out has a mark in its place.
+pub(super) fn list_of<'s>(
+    out: &mut Vec<u8>,
+    texts: impl Iterator<Item = &'s str>,
+    most: usize,
+    each: usize,
+) {
+    out.push(b'[');
+    for (position, text) in texts.enumerate() {
+        if position > 0 {
+            out.push(b',');
+        }
+        if position == most {
+            out.push(b'"');
+            out.extend_from_slice(CUT);
+            out.push(b'"');
+            break;
+        }
+        push_text(out, text, each);
+    }
+    out.push(b']');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_is_cut_with_a_mark() {
+        for (text, most, kept) in [
+            ("abc", 3, "abc"),
+            ("abcd", 3, "abc\u{2026}"),
+            ("\u{e9}\u{e9}\u{e9}", 12, "\u{e9}\u{e9}\u{2026}"),
+            ("\u{1f600}\u{1f600}", 12, "\u{1f600}\u{2026}"),
+            ("\u{1f600}", 3, "\u{2026}"),
+            ("a\"b\"c", 4, "a\"b\u{2026}"),
+            ("", 0, ""),
+        ] {
+            let mut out = Vec::new();
+            push_text(&mut out, text, most);
+            assert_eq!(
+                serde_json::from_slice::<String>(&out).unwrap(),
+                kept,
+                "{text}"
+            );
+            assert!(out.len() <= most + 2 + CUT.len());
+        }
+        let mut out = Vec::new();
+        list_of(&mut out, ["a", "b", "c"].into_iter(), 2, 8);
+        assert_eq!(out, br#"["a","b","\u2026"]"#);
+    }
 }

@@ -252,6 +252,10 @@ impl OutboxTask {
         let mut batch = std::mem::take(&mut *pending);
         drop(pending);
         *lock(&self.shared.under_way) += batch.len();
+        // Nobody may wait for it; that the journal hangs is to be seen all the same.
+        if !batch.is_awaited() {
+            batch.state = Some(Arc::default());
+        }
         for state in [&batch.state, &batch.watched_state].into_iter().flatten() {
             self.under_way
                 .push_back((now + self.deadline, Arc::clone(state)));

@@ -99,11 +99,16 @@ pub(super) fn is_unbegun(path: &Path) -> io::Result<bool> {
 pub(super) fn lines(
     path: &Path,
 ) -> io::Result<impl FnMut(&mut Vec<u8>) -> io::Result<usize> + use<>> {
-    let mut reader = BufReader::with_capacity(1 << 20, fs::File::open(path)?);
-    Ok(move |line: &mut Vec<u8>| {
+    Ok(lines_of(fs::File::open(path)?))
+}
+
+/// The same of an open file, from where it stands.
+pub(super) fn lines_of(file: fs::File) -> impl FnMut(&mut Vec<u8>) -> io::Result<usize> + use<> {
+    let mut reader = BufReader::with_capacity(1 << 20, file);
+    move |line: &mut Vec<u8>| {
         line.clear();
         reader.read_until(b'\n', line)
-    })
+    }
 }
 
 /// Checks one line against the chain and moves the chain on.

@@ -5,8 +5,11 @@
 
 use std::time::Duration;
 
-use super::json::{push_json_string, push_number};
-use super::member::{EventId, cap, event, list, member, micros, push_hex, subject, time, word};
+use super::json::push_number;
+use super::member::{
+    EventId, TEXT_CAP, event, list, list_of, member, micros, push_hex, push_text, subject, time,
+    word,
+};
 use super::request::RequestFacts;
 use crate::clock::Timestamp;
 use crate::model::{
@@ -14,8 +17,38 @@ use crate::model::{
     Reason, ScopeSet, TokenId, Verdict,
 };
 
-/// How much of a batch member's key is kept, in bytes: fifty of them fit into a record.
-const KEY_CAP: usize = 64;
+/// The largest record, in bytes. What decides is far below it; what else a call says of itself is cut, with a mark.
+const MOST: usize = 16 * 1024 - HEAD;
+
+/// What the writer adds to a record: kind, number and hash.
+const HEAD: usize = 160;
+
+/// How much is kept of what a call says of itself.
+#[derive(Clone, Copy)]
+struct Detail {
+    /// Of a batch member's key, in bytes.
+    key: usize,
+    /// How many keys of the query.
+    query_keys: usize,
+    /// How many handlers, targets and their like.
+    listed: usize,
+}
+
+const WHOLE: Detail = Detail {
+    key: 64,
+    query_keys: 32,
+    listed: 512,
+};
+
+/// Of a record that would be too large otherwise: fifty members of a batch fit.
+const BRIEF: Detail = Detail {
+    key: 16,
+    query_keys: 4,
+    listed: 8,
+};
+
+/// How much of an operation's name or of one thing in a list is kept, in bytes.
+const NAME_CAP: usize = 128;
 
 /// The members that every call of a gate has in common, rendered once for a generation of the configuration.
 #[derive(Debug, Clone, Default)]
@@ -132,17 +165,23 @@ pub struct About<'r> {
 }
 
 impl About<'_> {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut Vec<u8>, detail: Detail) {
         for (name, values) in [("handlers", self.handlers), ("targets", self.targets)] {
             if !values.is_empty() {
                 out.extend_from_slice(b",\"");
                 out.extend_from_slice(name.as_bytes());
                 out.extend_from_slice(b"\":");
-                list(out, values.iter().map(AsRef::as_ref));
+                list_of(
+                    out,
+                    values.iter().map(AsRef::as_ref),
+                    detail.listed,
+                    NAME_CAP,
+                );
             }
         }
         if let Some(author) = self.author {
-            member(out, "author", author);
+            out.extend_from_slice(b",\"author\":");
+            push_text(out, author, NAME_CAP);
         }
     }
 }
@@ -150,6 +189,18 @@ impl About<'_> {
 impl DecisionRecord<'_> {
     /// Appends the record's members after `seq`.
     pub fn write(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        self.write_in(out, WHOLE);
+        let size = out.len() - start;
+        if size > MOST {
+            out.truncate(start);
+            self.write_in(out, BRIEF);
+            out.extend_from_slice(b",\"truncated\":true,\"full_size\":");
+            push_number(out, u64::try_from(size).unwrap_or(u64::MAX));
+        }
+    }
+
+    fn write_in(&self, out: &mut Vec<u8>, detail: Detail) {
         event(out, self.facts.event, self.facts.time);
         out.extend_from_slice(&self.facts.gate.0);
         word(out, "source", self.facts.source);
@@ -184,7 +235,7 @@ impl DecisionRecord<'_> {
             out.push(b'}');
         }
         self.scopes(out);
-        self.children(out);
+        self.children(out, detail);
         if let Some((id, kind, location)) = self.token {
             out.extend_from_slice(b",\"token\":{\"ref\":\"");
             push_hex(out, id.as_bytes());
@@ -210,7 +261,7 @@ impl DecisionRecord<'_> {
                 subject(out, known);
             }
         }
-        self.facts.request.write(out);
+        self.facts.request.write(out, detail.query_keys);
         word(out, "destination", self.destination);
     }
 
@@ -241,13 +292,14 @@ impl DecisionRecord<'_> {
         out.push(b'}');
     }
 
-    fn children(&self, out: &mut Vec<u8>) {
+    fn children(&self, out: &mut Vec<u8>, detail: Detail) {
         let mut begin = b",\"children\":[".as_slice();
         for (one, verdict) in self.members.iter().zip(self.children) {
             out.extend_from_slice(begin);
             out.extend_from_slice(b"{\"key\":");
-            push_json_string(out, shortened(&one.key, KEY_CAP).as_bytes());
-            member(out, "operation", one.asked.name());
+            push_text(out, &one.key, detail.key);
+            out.extend_from_slice(b",\"operation\":");
+            push_text(out, one.asked.name(), NAME_CAP);
             word(out, "verdict", verdict.word().as_str());
             word(out, "reason", verdict.reason.as_str());
             if !verdict.missing.is_empty() {
@@ -260,7 +312,7 @@ impl DecisionRecord<'_> {
         if !self.children.is_empty() {
             out.push(b']');
         }
-        self.about.write(out);
+        self.about.write(out, detail);
     }
 }
 
@@ -328,7 +380,7 @@ impl CompletionRecord<'_> {
         }
         if let Some((code, mismatch)) = self.vendor_error {
             out.extend_from_slice(b",\"vendor_error\":{\"code\":");
-            push_json_string(out, cap(code).as_bytes());
+            push_text(out, code, TEXT_CAP);
             out.push(b'}');
             if mismatch {
                 out.extend_from_slice(b",\"scope_mismatch\":true");
@@ -347,11 +399,6 @@ fn asked(out: &mut Vec<u8>, vendor: &str, version: ApiVersion, name: &str) {
     if !version.is_usual() {
         word(out, "api_version", version.as_str());
     }
-    member(out, "operation", name);
-}
-
-/// The text, cut to at most so many bytes.
-fn shortened(text: &str, most: usize) -> &str {
-    let end = text.floor_char_boundary(most);
-    text.get(..end).unwrap_or(text)
+    out.extend_from_slice(b",\"operation\":");
+    push_text(out, name, NAME_CAP);
 }

@@ -47,9 +47,9 @@ pub(super) fn recover(dir: &Path) -> Result<Recovery, JournalError> {
     if let Some(last) = segments.last_mut()
         && last.failed
     {
-        // The gate died before its successor stood: what can be read of it goes on.
+        // The gate ended before its successor stood: what can be read of it goes on, in a file that no sync has failed on.
         let path = dir.join(segment::name(last.first));
-        fs::rename(&last.path, &path).map_err(io(&path))?;
+        copy_whole(&last.path, &path).map_err(io(&path))?;
         (last.path, last.failed) = (path, false);
     }
     let Some(segment) = segments.pop() else {
@@ -121,6 +121,16 @@ pub(super) fn recover(dir: &Path) -> Result<Recovery, JournalError> {
         cut_bytes,
         open,
     })
+}
+
+/// Copies a file so that it is there whole or not at all.
+fn copy_whole(from: &Path, to: &Path) -> io::Result<()> {
+    let dir = to.parent().unwrap_or(Path::new("."));
+    let beside = dir.join(".next");
+    fs::copy(from, &beside)?;
+    fs::File::open(&beside)?.sync_all()?;
+    fs::rename(&beside, to)?;
+    segment::sync_dir(dir)
 }
 
 /// Calls without a completion.

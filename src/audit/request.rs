@@ -1,14 +1,11 @@
 //! What a record shows of a request: names, never values.
 
 use super::json::{push_json_string, push_number};
-use super::member::{cap, list, word};
+use super::member::{TEXT_CAP, list_of, push_text, word};
 use crate::model::{Inspected, TraceParent};
 
 /// The longest path that is kept, in bytes: longer than any of a catalogued operation.
 const PATH_CAP: usize = 192;
-
-/// The most query keys that a record names.
-const QUERY_KEYS: usize = 32;
 
 /// What a record shows of a request.
 #[derive(Debug, Clone, Copy)]
@@ -32,24 +29,17 @@ pub struct RequestFacts<'r> {
 }
 
 impl RequestFacts<'_> {
-    /// Appends the members that show the request.
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+    /// Appends the members that show the request; of the query at most so many keys.
+    pub(super) fn write(&self, out: &mut Vec<u8>, query_keys: usize) {
         out.extend_from_slice(b",\"http\":{\"method\":");
-        push_json_string(out, cap(self.verb).as_bytes());
+        push_text(out, self.verb, TEXT_CAP);
         word(out, "version", self.version);
         out.extend_from_slice(b"},\"url\":{\"path\":");
-        push_json_string(
-            out,
-            self.path.get(..PATH_CAP).unwrap_or(self.path).as_bytes(),
-        );
+        push_text(out, self.path, PATH_CAP);
         if !self.query.is_empty() {
             out.extend_from_slice(b",\"query_keys\":");
-            let keys = self
-                .query
-                .split('&')
-                .filter(|pair| !pair.is_empty())
-                .take(QUERY_KEYS);
-            list(out, keys.map(query_key));
+            let pairs = self.query.split('&').filter(|pair| !pair.is_empty());
+            list_of(out, pairs.map(query_key), query_keys, TEXT_CAP);
         }
         out.push(b'}');
         if let Some(id) = self.client_request_id {
@@ -84,5 +74,5 @@ fn query_key(pair: &str) -> &str {
             }
         }
     });
-    named.map_or("?", cap)
+    named.unwrap_or("?")
 }

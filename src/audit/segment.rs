@@ -1,10 +1,13 @@
 //! The file that is appended to, and what may be done to it from outside.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+
+use super::ranges::Ranges;
+use super::read;
 
 /// The segment that is appended to.
 #[derive(Debug)]
@@ -50,6 +53,9 @@ pub(super) enum Tampering {
     Truncated,
 }
 
+/// What every record begins with, and no string within one can hold.
+const BEGINNING: &[u8] = b"{\"event_kind\":\"";
+
 /// The name of a segment.
 pub(super) fn name(first: u64) -> String {
     format!("{first:020}.ndjson")
@@ -60,6 +66,7 @@ impl ActiveSegment {
     pub(super) fn open(path: &Path, first: u64) -> io::Result<Self> {
         let mut file = OpenOptions::new()
             .create(true)
+            .read(true)
             .append(true)
             .mode(0o600)
             .open(path)?;
@@ -115,7 +122,12 @@ impl ActiveSegment {
         if meta.len() < self.end {
             return Some(Tampering::Truncated);
         }
-        let there = fs::metadata(&self.path).is_ok_and(|there| there.ino() == self.inode);
+        let there = match fs::metadata(&self.path) {
+            Ok(there) => there.ino() == self.inode,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            // A directory that was closed to all: the file is where it was, as far as anybody can tell.
+            Err(_) => meta.nlink() > 0,
+        };
         match (there, meta.nlink()) {
             (true, _) => None,
             (false, 0) => Some(Tampering::Deleted),
@@ -123,21 +135,32 @@ impl ActiveSegment {
         }
     }
 
-    /// How many whole lines are left of it.
-    pub(super) fn lines_left(&self) -> u64 {
-        let Ok(file) = File::open(&self.path) else {
-            return 0;
+    /// When it was begun.
+    pub(super) const fn begun(&self) -> SystemTime {
+        self.begun
+    }
+
+    /// The numbers of the whole records that are left of it. What was appended after a cut within a line stands behind the
+    /// stump: a line of two beginnings is no record.
+    pub(super) fn left(&self) -> Ranges {
+        let mut left = Ranges::default();
+        // Wherever the file lies by now: writes go to its end, whatever is read.
+        let mut file = &self.file;
+        let Ok(file) = file.seek(SeekFrom::Start(0)).and_then(|_| file.try_clone()) else {
+            return left;
         };
-        let mut reader = BufReader::new(file);
-        let (mut line, mut lines) = (Vec::new(), 0);
-        while reader
-            .read_until(b'\n', &mut line)
-            .is_ok_and(|read| read > 0)
-        {
-            lines += u64::from(line.ends_with(b"\"}\n"));
-            line.clear();
+        let mut next = read::lines_of(file);
+        let mut line = Vec::new();
+        while next(&mut line).is_ok_and(|read| read > 0) {
+            let begins = memchr::memmem::find_iter(&line, BEGINNING).take(2).count();
+            if let Some(seq) = read::sequence(&line)
+                && begins == 1
+                && line.ends_with(b"\"}\n")
+            {
+                left.add(seq..seq + 1);
+            }
         }
-        lines
+        left
     }
 
     /// Gives the file its own name.

@@ -4,8 +4,9 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use super::ranges::Ranges;
 use super::reserve::{Reserve, free_bytes};
 use super::retention::Retention;
 use super::segment::{ActiveSegment, Tampering, WriteError};
@@ -20,6 +21,16 @@ pub struct Rolling {
     pub bytes: u64,
     /// At this age.
     pub age: Duration,
+}
+
+/// What somebody has done to a segment.
+#[derive(Debug)]
+pub(super) struct Loss {
+    pub(super) tampering: Tampering,
+    /// The records that are gone by it.
+    pub(super) lost: Ranges,
+    /// When the segment was begun that they stood in.
+    pub(super) since: SystemTime,
 }
 
 /// A directory and its active segment.
@@ -126,9 +137,18 @@ impl Sink {
         if let Err(second) = rescued {
             self.sync_failed = true;
             self.broken = Some(format!("{cause}; so did a new segment: {second}"));
+            // Whoever opens the journal next must not ask it again either.
+            let _ = self.segment.put_aside();
             return Err(cause);
         }
         Ok(())
+    }
+
+    /// Drops the last lines from what will be written anew: whoever gave them was told that they are not kept, and gives
+    /// their numbers to others.
+    pub(super) fn disown(&mut self, lines: &[u8]) {
+        let left = self.unsynced.len().saturating_sub(lines.len());
+        self.unsynced.truncate(left);
     }
 
     /// Writes what is not known to be kept to a new segment, in the place of the one that a sync failed on.
@@ -172,25 +192,47 @@ impl Sink {
             .mode(0o700)
             .create(&self.dir)?;
         // What comes is synced: what came before should not be the one that is missing.
-        if self.sync_failed || (!self.unsynced.is_empty() && self.segment.sync().is_err()) {
-            self.sync_failed = true;
-            return self.rescue();
+        // One that failed once is not asked again.
+        self.sync_failed =
+            self.sync_failed || (!self.unsynced.is_empty() && self.segment.sync().is_err());
+        if self.sync_failed {
+            if self.unsynced.is_empty() {
+                self.segment.put_aside()?;
+            } else {
+                self.rescue()?;
+                if self.unsynced_first == first {
+                    return Ok(());
+                }
+            }
         }
         self.segment = ActiveSegment::create(&self.dir, first)?;
         self.unsynced.clear();
         self.unsynced_first = first;
-        self.broken = None;
+        (self.broken, self.sync_failed) = (None, false);
         Ok(())
     }
 
-    /// What was done to the active segment from outside.
-    pub(super) fn tampering(&self) -> Option<(Tampering, u64)> {
-        let tampering = self.segment.tampering()?;
-        let left = match tampering {
-            Tampering::Truncated => self.segment.lines_left(),
-            Tampering::Deleted | Tampering::Renamed => 0,
+    /// The active segment must not be written any more; what was not synced of it is not written again.
+    pub(super) fn give_up(&mut self, cause: &str) {
+        self.broken = Some(cause.to_owned());
+        self.unsynced.clear();
+    }
+
+    /// What was done from outside to the active segment, of which `next` is the number after the last record; nothing once
+    /// it is not written any more.
+    pub(super) fn tampering(&self, next: u64) -> Option<Loss> {
+        let tampering = self.broken.is_none().then(|| self.segment.tampering())??;
+        let whole = self.segment.first..next;
+        let lost = match tampering {
+            Tampering::Renamed => Ranges::default(),
+            Tampering::Deleted => std::iter::once(whole).collect(),
+            Tampering::Truncated => self.segment.left().lacks(whole),
         };
-        Some((tampering, left))
+        Some(Loss {
+            tampering,
+            lost,
+            since: self.segment.begun(),
+        })
     }
 
     /// Takes the reserve up again once there is room for it and something more.

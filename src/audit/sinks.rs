@@ -4,25 +4,11 @@
 //! holds up nobody as long as the other one keeps what it is given.
 
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::sync::{Arc, Condvar, Mutex};
-use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::path::Path;
 
-use super::keeper::Keeper;
-use super::outbox::lock;
+use super::pair::Pair;
 use super::retention::Retention;
-use super::segment::Tampering;
-use super::sink::{Rolling, Sink};
-use crate::telemetry::JournalMetrics;
-
-/// What may wait for one of two directories, in bytes, before it is left behind.
-const BEHIND: usize = 16 * 1024 * 1024;
-
-/// How long the end waits for a directory that is behind.
-const LAST_WAIT: Duration = Duration::from_secs(5);
+use super::sink::{Loss, Rolling, Sink};
 
 /// One directory, or two.
 pub(super) enum Sinks {
@@ -30,126 +16,25 @@ pub(super) enum Sinks {
     Two(Pair),
 }
 
-/// Two directories, each with its thread.
-pub(super) struct Pair {
-    sides: Vec<Side>,
-    shared: Arc<Shared>,
-    job: u64,
-    /// The segment at hand: its first record, its bytes, its beginning.
-    first: u64,
-    bytes: u64,
-    begun: SystemTime,
-    /// The next job begins a segment.
-    begins: bool,
-    metrics: Arc<JournalMetrics>,
-}
-
-struct Side {
-    jobs: Option<mpsc::Sender<Job>>,
-    waiting: Arc<AtomicUsize>,
-    full: Arc<AtomicBool>,
-    dir: PathBuf,
-    thread: Option<JoinHandle<()>>,
-}
-
-/// Records to be kept, in turn.
-pub(super) struct Job {
-    pub(super) number: u64,
-    pub(super) lines: Arc<[u8]>,
-    pub(super) first: u64,
-    pub(super) next: u64,
-    pub(super) sync: bool,
-    /// They begin a segment.
-    pub(super) begins: bool,
-}
-
-/// What became of the last jobs: for each side the last that it kept, the last that it did not, and why.
-#[derive(Default)]
-pub(super) struct Shared {
-    pub(super) done: Mutex<Vec<Done>>,
-    pub(super) changed: Condvar,
-}
-
-#[derive(Default, Clone)]
-pub(super) struct Done {
-    pub(super) kept: u64,
-    pub(super) failed: u64,
-    pub(super) cause: String,
-}
-
 impl Sinks {
-    /// Two directories; both have what came before `next`, or begin with it.
-    pub(super) fn two(
-        sinks: [Sink; 2],
-        first: u64,
-        retention: Retention,
-        metrics: Arc<JournalMetrics>,
-    ) -> io::Result<Self> {
-        let shared = Arc::new(Shared::default());
-        lock(&shared.done).resize(2, Done::default());
-        let mut sides = Vec::new();
-        for (number, sink) in sinks.into_iter().enumerate() {
-            let (jobs, queue) = mpsc::channel();
-            let (waiting, full) = (Arc::default(), Arc::new(AtomicBool::new(sink.is_full())));
-            let keeper = Keeper {
-                number,
-                dir: sink.dir().to_owned(),
-                sink,
-                retention,
-                shared: Arc::clone(&shared),
-                waiting: Arc::clone(&waiting),
-                full: Arc::clone(&full),
-                behind: false,
-            };
-            sides.push(Side {
-                jobs: Some(jobs),
-                waiting,
-                full,
-                dir: keeper.dir.clone(),
-                thread: Some(
-                    std::thread::Builder::new()
-                        .name(format!("journal-{number}"))
-                        .spawn(move || keeper.run(&queue))?,
-                ),
-            });
-        }
-        Ok(Self::Two(Pair {
-            sides,
-            shared,
-            job: 0,
-            first,
-            // Both may have begun before: the first roll by size comes a little late.
-            bytes: 1,
-            begun: SystemTime::now(),
-            begins: false,
-            metrics,
-        }))
-    }
-
     pub(super) fn is_full(&self) -> bool {
         match self {
             Self::One(sink) => sink.is_full(),
-            Self::Two(pair) => pair
-                .sides
-                .iter()
-                .all(|side| side.full.load(Ordering::Relaxed)),
+            Self::Two(pair) => pair.is_full(),
         }
     }
 
     pub(super) fn is_new(&self) -> bool {
         match self {
             Self::One(sink) => sink.is_new(),
-            Self::Two(pair) => pair.bytes == 0,
+            Self::Two(pair) => pair.is_new(),
         }
     }
 
     pub(super) fn is_due(&self, rolling: Rolling) -> bool {
         match self {
             Self::One(sink) => sink.is_due(rolling),
-            Self::Two(pair) => {
-                let age = pair.begun.elapsed().unwrap_or_default();
-                pair.bytes > 0 && (pair.bytes >= rolling.bytes || age >= rolling.age)
-            }
+            Self::Two(pair) => pair.is_due(rolling),
         }
     }
 
@@ -196,27 +81,31 @@ impl Sinks {
                 sink.begin(first)?;
                 sink.retain(retention);
             }
-            Self::Two(pair) => {
-                (pair.first, pair.bytes, pair.begun) = (first, 0, SystemTime::now());
-                pair.begins = true;
-            }
+            Self::Two(pair) => pair.begin(),
         }
         Ok(())
     }
 
-    /// The number of the segment's first record.
-    pub(super) fn first(&self) -> u64 {
+    /// What was done from outside to what is written, of which `next` is the number after the last record. With two
+    /// directories what is gone from one and stands in the other is not lost.
+    pub(super) fn tampering(&mut self, next: u64) -> Option<Loss> {
         match self {
-            Self::One(sink) => sink.first(),
-            Self::Two(pair) => pair.first,
+            Self::One(sink) => sink.tampering(next),
+            Self::Two(pair) => pair.loss(),
         }
     }
 
-    /// What was done to the segment from outside. With two directories the other one still has what it held.
-    pub(super) fn tampering(&self) -> Option<(Tampering, u64)> {
-        match self {
-            Self::One(sink) => sink.tampering(),
-            Self::Two(_) => None,
+    /// The active segment is not written any more.
+    pub(super) fn give_up(&mut self, cause: &str) {
+        if let Self::One(sink) = self {
+            sink.give_up(cause);
+        }
+    }
+
+    /// Looks after what has nothing to write.
+    pub(super) fn watch(&mut self) {
+        if let Self::Two(pair) = self {
+            pair.watch();
         }
     }
 
@@ -230,89 +119,7 @@ impl Sinks {
     pub(super) fn free_bytes(&self) -> Option<u64> {
         match self {
             Self::One(sink) => sink.free_bytes(),
-            Self::Two(pair) => pair
-                .sides
-                .iter()
-                .filter_map(|side| super::reserve::free_bytes(&side.dir))
-                .min(),
-        }
-    }
-}
-
-impl Pair {
-    fn append(&mut self, lines: &[u8], first: u64, next: u64, sync: bool) -> Result<(), String> {
-        self.job += 1;
-        let begins = std::mem::take(&mut self.begins);
-        let lines: Arc<[u8]> = lines.into();
-        for (number, side) in self.sides.iter().enumerate() {
-            // Whoever is too far behind is left out, and begins anew once it has caught up.
-            if side.waiting.load(Ordering::Relaxed) > BEHIND {
-                if let Some(done) = lock(&self.shared.done).get_mut(number) {
-                    done.failed = self.job;
-                    "it does not keep up".clone_into(&mut done.cause);
-                }
-                continue;
-            }
-            side.waiting.fetch_add(lines.len(), Ordering::Relaxed);
-            if let Some(jobs) = &side.jobs {
-                // A side whose thread is gone has said so.
-                let _ = jobs.send(Job {
-                    number: self.job,
-                    lines: Arc::clone(&lines),
-                    first,
-                    next,
-                    sync,
-                    begins,
-                });
-            }
-        }
-        let mut done = lock(&self.shared.done);
-        loop {
-            if done.iter().any(|side| side.kept >= self.job) {
-                let degraded = done.iter().any(|side| side.failed > side.kept);
-                self.metrics.degraded(degraded || self.is_behind());
-                self.bytes += u64::try_from(lines.len()).unwrap_or(u64::MAX);
-                return Ok(());
-            }
-            if done.iter().all(|side| side.failed >= self.job) {
-                let causes: Vec<&str> = done.iter().map(|side| side.cause.as_str()).collect();
-                self.begins = begins;
-                return Err(causes.join("; "));
-            }
-            done = self
-                .shared
-                .changed
-                .wait(done)
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-        }
-    }
-
-    fn is_behind(&self) -> bool {
-        self.sides
-            .iter()
-            .any(|side| side.waiting.load(Ordering::Relaxed) > BEHIND)
-    }
-}
-
-impl Drop for Pair {
-    fn drop(&mut self) {
-        for side in &mut self.sides {
-            side.jobs = None;
-        }
-        // Each is to end with the same record. One that hangs is not waited for longer: the other has everything.
-        let is_busy = |side: &Side| side.waiting.load(Ordering::Relaxed) > 0;
-        let done = lock(&self.shared.done);
-        let waited = self
-            .shared
-            .changed
-            .wait_timeout_while(done, LAST_WAIT, |_| self.sides.iter().any(is_busy));
-        drop(waited);
-        for side in &mut self.sides {
-            if !is_busy(side)
-                && let Some(thread) = side.thread.take()
-            {
-                let _ = thread.join();
-            }
+            Self::Two(pair) => pair.free_bytes(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod care;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use super::retention::Retention;
 use super::segment;
 use super::sink::Rolling;
 use super::sinks::Sinks;
+use super::undeclared;
 use super::{Chain, EventKind, Settings};
 use crate::clock::Timestamp;
 use crate::telemetry::JournalMetrics;
@@ -30,6 +32,8 @@ pub(super) struct Writer {
     sinks: Sinks,
     chain: Chain,
     constants: Constants,
+    /// Where the journal is kept.
+    dirs: Vec<PathBuf>,
     rolling: Rolling,
     retention: Retention,
     warn_below: u64,
@@ -70,6 +74,7 @@ impl Writer {
         Self {
             sinks,
             constants: Constants::of(start),
+            dirs: settings.dirs().map(Path::to_owned).collect(),
             rolling: settings.rolling,
             retention: settings.retention,
             warn_below: settings.reserve.saturating_mul(4),
@@ -107,6 +112,7 @@ impl Writer {
             self.lose(waiting, "the disk was full to the end");
             self.write(&mut [stop_batch()], true);
         }
+        self.tell_head();
         if let Some(Gap {
             lost,
             first,
@@ -114,14 +120,18 @@ impl Writer {
             cause,
         }) = self.gap
         {
-            // Nothing can be written any more: the process log is the only place left to say it.
+            let event = EventId::new(Timestamp::now());
+            let declaration = lifecycle::gap(event, lost, first, last, &cause);
+            let left = undeclared::leave(&self.dirs, &declaration);
             let (first, last) = (first.to_rfc3339(), last.to_rfc3339());
+            // If not even that could be written, this is the only place left to say it.
             tracing::error!(
                 lost,
                 first,
                 last,
                 cause,
-                "records were lost that the journal could not declare"
+                left,
+                "records were lost that the journal could not declare; if left, its next start does"
             );
         }
     }
@@ -161,7 +171,8 @@ impl Writer {
                 {
                     continue;
                 }
-                if decides && (batch.refused && !watched || batch.unwritten.is_some() && watched) {
+                let divided = batch.refused && !watched || batch.unwritten.is_some() && watched;
+                if decides && divided || !declares && !kind.may_use_reserve() {
                     refused += 1;
                     continue;
                 }
@@ -190,7 +201,9 @@ impl Writer {
         self.failed = None;
         self.refuse(refused);
         if declares {
+            // What a sync fails on now is written again, the declaration with the rest.
             self.backlog.clear();
+            self.gap = None;
         }
         // Whoever needs no sync does not wait for one.
         acknowledge(batches.iter_mut().filter(|batch| !batch.sync), true);
@@ -213,7 +226,6 @@ impl Writer {
             Ok(()) => {
                 self.metrics.committed(records, began.elapsed());
                 if declares {
-                    self.gap = None;
                     self.metrics.writable();
                 }
             }
@@ -304,11 +316,14 @@ impl Writer {
                 &mut lines,
             );
             let (first, next) = (chain.seq, chain.seq + 1);
-            let kept = self.sinks.append(&lines, first, next, true);
-            if kept.is_err() || self.sinks.settle(&lines, next, true).is_err() {
+            if self.sinks.append(&lines, first, next, true).is_err() {
                 return;
             }
+            // Its number is taken: what a sync fails on is written again.
             self.chain = chain;
+            if self.sinks.settle(&lines, next, true).is_err() {
+                return;
+            }
         }
         if let Err(error) = self.sinks.begin(self.chain.seq + 1, self.retention) {
             tracing::warn!(%error, "a new segment of the journal cannot be begun");
@@ -340,6 +355,11 @@ impl Writer {
     }
 
     fn lose(&mut self, lost: u64, cause: &str) {
+        self.lose_since(Timestamp::now(), lost, cause);
+    }
+
+    /// Records were lost, the first of them written or refused at `first`.
+    fn lose_since(&mut self, first: Timestamp, lost: u64, cause: &str) {
         let now = Timestamp::now();
         if self.gap.is_none() {
             tracing::error!(
@@ -349,10 +369,11 @@ impl Writer {
         }
         let gap = self.gap.get_or_insert_with(|| Gap {
             lost: 0,
-            first: now,
+            first,
             last: now,
             cause: cause.to_owned(),
         });
+        gap.first = gap.first.min(first);
         gap.lost = gap.lost.saturating_add(lost);
         // The end of a call whose decision is among them may still come: the count of open ones is never too low.
         self.open = self.open.saturating_add(lost);

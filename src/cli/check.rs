@@ -1,5 +1,7 @@
 //! `check`: validates a configuration and says what would run.
 
+use std::path::Path;
+
 use anyhow::Context as _;
 use serde::Serialize;
 
@@ -24,6 +26,8 @@ struct Answer {
     warnings: Vec<Notice>,
     gates: Vec<GateAnswer>,
     disk: Option<DiskProbe>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    second_disk: Option<DiskProbe>,
 }
 
 #[derive(Debug, Serialize)]
@@ -81,27 +85,37 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         config.admin.listen,
         tls_word(config.admin.tls.is_some())
     ));
-    let disk = probe(&config)?;
-    say(&format!(
-        "journal {}  {}, a sync takes {} µs, {} MiB free",
-        config.audit.dir.display(),
-        disk.file_system,
-        disk.sync_us,
-        disk.free_mib
-    ));
-    if disk.volatile {
-        complain("warning: the journal lies in memory: it does not survive the machine");
+    for (dir, disk) in probe(&config)? {
+        say(&format!(
+            "journal {}  {}, a sync takes {} µs, {} MiB free",
+            dir.display(),
+            disk.file_system,
+            disk.sync_us,
+            disk.free_mib
+        ));
+        if disk.volatile {
+            complain("warning: the journal lies in memory: it does not survive the machine");
+        }
     }
     say("the configuration is valid");
     Ok(OK)
 }
 
-/// Tries the journal's disk.
-pub(super) fn probe(config: &Config) -> anyhow::Result<DiskProbe> {
-    store::probe_disk(&config.audit.dir).with_context(|| {
-        let dir = config.audit.dir.display();
-        format!("the journal cannot be kept in {dir}: set `dir` in [state]")
-    })
+/// Tries the disk of each directory that the journal is kept in.
+pub(super) fn probe(config: &Config) -> anyhow::Result<Vec<(&Path, DiskProbe)>> {
+    let probe = |dir| {
+        let probed = store::probe_disk(dir).with_context(|| {
+            let setting = if *dir == *config.audit.dir {
+                "`dir` in [state]"
+            } else {
+                "`second_dir` in [audit]"
+            };
+            let dir = dir.display();
+            format!("the journal cannot be kept in {dir}: set {setting}")
+        });
+        Ok((dir, probed?))
+    };
+    config.audit.dirs().map(probe).collect()
 }
 
 fn in_json(argument: &ConfigArgument) -> u8 {
@@ -112,6 +126,11 @@ fn in_json(argument: &ConfigArgument) -> u8 {
                 valid: true,
                 errors: Vec::new(),
                 disk: store::probe_disk(&config.audit.dir).ok(),
+                second_disk: config
+                    .audit
+                    .second_dir
+                    .as_deref()
+                    .and_then(|dir| store::probe_disk(dir).ok()),
                 gates: config.gates.iter().map(describe).collect(),
                 warnings: config.warnings,
             };
@@ -127,6 +146,7 @@ fn in_json(argument: &ConfigArgument) -> u8 {
                     warnings,
                     gates,
                     disk: None,
+                    second_disk: None,
                 },
             )
         }

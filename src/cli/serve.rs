@@ -24,15 +24,17 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let _log = Log::begin(arguments.log_json)?;
     forbid_core_file();
     let (config, text) = arguments.config.load()?;
-    let probe = super::check::probe(&config)?;
-    tracing::info!(
-        file_system = probe.file_system,
-        sync_us = probe.sync_us,
-        free_mib = probe.free_mib,
-        "the journal's disk"
-    );
-    if probe.volatile {
-        tracing::warn!("the journal lies in memory: it does not survive the machine");
+    for (dir, probe) in super::check::probe(&config)? {
+        tracing::info!(
+            dir = %dir.display(),
+            file_system = probe.file_system,
+            sync_us = probe.sync_us,
+            free_mib = probe.free_mib,
+            "the journal's disk"
+        );
+        if probe.volatile {
+            tracing::warn!("the journal lies in memory: it does not survive the machine");
+        }
     }
     let ready = |ready: &app::Ready| {
         if let Some(path) = &arguments.ready_file {

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -215,10 +216,13 @@ fn at_state(portal: &Portal, state: &Path) -> Setup {
     setup
 }
 
-/// A portal that takes a second for each answer, two hundred calls under way, and one connection that does nothing.
-fn two_hundred_under_way() -> (Portal, Gate, Vec<Client>, Client) {
-    let portal = Portal::scripted(|_| {
-        std::thread::park_timeout(Duration::from_secs(1));
+/// A portal that takes its time for each answer, two hundred calls under way, and one connection that does nothing.
+fn two_hundred_under_way(time: Duration) -> (Portal, Gate, Vec<Client>, Client) {
+    let arrived = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&arrived);
+    let portal = Portal::scripted(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+        std::thread::park_timeout(time);
         Reply::Bytes(ok("{\"result\":1}"))
     });
     let gate = setup(&portal).start();
@@ -228,7 +232,7 @@ fn two_hundred_under_way() -> (Portal, Gate, Vec<Client>, Client) {
         client.send(format!("GET /rest/crm.deal.list HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer at-1\r\nx-request-id: {number}\r\n\r\n").as_bytes());
     }
     until("200 calls", Duration::from_secs(10), || {
-        decided(&gate.state_dir()).len() == 200
+        arrived.load(Ordering::Relaxed) == 200
     });
     gate.signal(Signal::TERM);
     until("stopping", Duration::from_secs(5), || {
@@ -247,7 +251,7 @@ fn outcomes(gate: &Gate, word: &str) -> usize {
 #[test]
 fn f20_sigterm_drains() {
     let _turn = turn();
-    let (_portal, mut gate, mut clients, mut idle) = two_hundred_under_way();
+    let (_portal, mut gate, mut clients, mut idle) = two_hundred_under_way(Duration::from_secs(1));
     let asked = Instant::now();
     assert!(idle.is_closed(), "an idle connection is closed");
     let newcomer = Client::try_connect(&gate.address);
@@ -273,7 +277,7 @@ fn f20_sigterm_drains() {
 #[test]
 fn f20_a_second_signal_stops_at_once_and_says_so() {
     let _turn = turn();
-    let (_portal, mut gate, _clients, _idle) = two_hundred_under_way();
+    let (_portal, mut gate, _clients, _idle) = two_hundred_under_way(Duration::from_secs(20));
     gate.signal(Signal::TERM);
     let asked = Instant::now();
     assert_eq!(gate.wait().code(), Some(0));

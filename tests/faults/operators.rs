@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::rig::{has, is_ready, metric, report, setup, turn, until, verify};
+use crate::rig::{between, is_ready, metric, report, setup, turn, until, verify};
 use crate::support::gate::Setup;
 use crate::support::load::{Load, Plan};
 use crate::support::portal::{Reply, ok};
@@ -190,19 +190,11 @@ fn f19_two_hundred_reloads() {
 #[test]
 fn f23_the_clock_jumps() {
     let _turn = turn();
-    if !has("cc") {
-        return report("F23", "skipped: no C compiler for the clock's stand-in");
-    }
     let dir = tempfile::tempdir().unwrap();
-    let (library, offset) = (dir.path().join("clock.so"), dir.path().join("offset"));
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults/clock.c");
-    let made = Command::new("cc")
-        .args(["-shared", "-fPIC", "-O1", "-o"])
-        .arg(&library)
-        .arg(source)
-        .args(["-ldl"])
-        .status();
-    assert!(made.unwrap().success());
+    let offset = dir.path().join("offset");
+    let Some(library) = between(dir.path(), "clock.c") else {
+        return report("F23", "skipped: no C compiler for the clock's stand-in");
+    };
     fs::write(&offset, "0").unwrap();
     let portal = Portal::scripted(|request| {
         Reply::Bytes(ok(if request.target.starts_with("/oauth/token") {

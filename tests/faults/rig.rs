@@ -145,6 +145,22 @@ pub fn has(program: &str) -> bool {
     found.is_ok_and(|found| found.status.success())
 }
 
+/// Builds a library of this folder that stands between a program and the system; `None` without a C compiler.
+pub fn between(dir: &Path, source: &str) -> Option<PathBuf> {
+    let library = dir.join(source).with_extension("so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/faults")
+        .join(source);
+    let made = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-o"])
+        .args([&library, &source])
+        .arg("-ldl")
+        .status()
+        .ok()?;
+    assert!(made.success());
+    Some(library)
+}
+
 /// A small file system of its own, until it is dropped; `None` where none can be mounted.
 pub struct Mounted(PathBuf);
 

@@ -4,16 +4,23 @@ use std::time::{Duration, Instant};
 
 use super::Writer;
 use crate::audit::segment::Tampering;
+use crate::audit::sink::Loss;
+use crate::clock::Timestamp;
 
 /// How often the head of the chain is told to the process log: a tail that was cut off shows against it.
 const TELL: Duration = Duration::from_secs(10);
+
+/// After so many records it is told sooner, though not more often than so.
+const TELL_AFTER: u64 = 1000;
+const TELL_AT_MOST: Duration = Duration::from_secs(1);
 
 impl Writer {
     /// Looks after disk and segment, also when nothing is written.
     pub(super) fn look(&mut self) {
         self.looked = Instant::now();
-        if let Some((tampering, left)) = self.sinks.tampering() {
-            self.tampered(tampering, left);
+        self.sinks.watch();
+        if let Some(loss) = self.sinks.tampering(self.chain.seq + 1) {
+            self.tampered(&loss);
         }
         if self.sinks.is_full() && self.gap.is_none() {
             self.lose(0, "the disk has less room than the reserve");
@@ -26,35 +33,47 @@ impl Writer {
             }
             self.low = low;
         }
+        let well = self.gap.is_none() && self.failed.is_none();
+        if well && !self.sinks.is_full() && !self.sinks.is_broken() {
+            // A core may have said that the disk does not answer, when it just had.
+            self.metrics.writable();
+        }
         let (told, seq) = self.told;
-        if told.elapsed() > TELL && seq != self.chain.seq {
-            self.told = (self.looked, self.chain.seq);
+        let many = self.chain.seq - seq >= TELL_AFTER && told.elapsed() > TELL_AT_MOST;
+        if many || told.elapsed() > TELL {
+            self.tell_head();
+        }
+    }
+
+    /// Tells the head of the chain to the process log, if it has moved.
+    pub(super) fn tell_head(&mut self) {
+        if self.told.1 != self.chain.seq {
+            self.told = (Instant::now(), self.chain.seq);
             let hash = self.chain.head.to_string();
             tracing::info!(seq = self.chain.seq, hash, "the journal's head");
         }
     }
 
-    /// Somebody moved, cut or removed the active segment: a new one is begun at once.
-    fn tampered(&mut self, tampering: Tampering, left: u64) {
-        let written = self.chain.seq + 1 - self.sinks.first();
-        let (cause, lost) = match tampering {
+    /// Somebody moved, cut or removed the active segment: a new one is begun at once. As long as none can be, nothing is
+    /// written to one that is gone.
+    fn tampered(&mut self, loss: &Loss) {
+        let cause = match loss.tampering {
             Tampering::Renamed => {
                 tracing::warn!(
                     "the journal's segment was renamed from outside; a new one is begun"
                 );
-                ("", 0)
+                "the segment was renamed from outside"
             }
-            Tampering::Deleted => ("the segment was deleted from outside", written),
-            Tampering::Truncated => (
-                "the segment was truncated from outside",
-                written.saturating_sub(left),
-            ),
+            Tampering::Deleted => "the segment was deleted from outside",
+            Tampering::Truncated => "the segment was truncated from outside",
         };
+        let lost = loss.lost.count();
         if lost > 0 {
-            self.lose(lost, cause);
+            self.lose_since(Timestamp::from(loss.since), lost, cause);
         }
+        self.sinks.give_up(cause);
         if let Err(error) = self.sinks.begin(self.chain.seq + 1, self.retention) {
-            self.lose(0, &format!("{cause}; a new one cannot be begun: {error}"));
+            tracing::error!(%error, cause, "a new segment of the journal cannot be begun");
         }
     }
 }

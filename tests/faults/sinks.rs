@@ -1,0 +1,375 @@
+//! Disks that fail and hang, one directory or both, and what is done to segments meanwhile: F05, F06 and F08 in depth.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::rig::{
+    between, decided, is_ready, metric, report, segments, setup, turn, until, verify,
+};
+use crate::support::gate::{Setup, journal_text, run};
+use crate::support::load::{Load, Plan};
+use crate::support::{Gate, Portal};
+
+/// A gate whose journal lies on disks that do as they are told.
+struct Rig {
+    dir: Arc<TempDir>,
+    portal: Portal,
+    setup: Setup,
+    gate: Gate,
+    load: Load,
+}
+
+impl Rig {
+    /// With two directories or one; `None` where the stand-in for a failing disk cannot be built.
+    fn start(two: bool, section: &str) -> Option<Self> {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let Some(library) = between(dir.path(), "disk.c") else {
+            report("F05", "skipped: no C compiler for the disk's stand-in");
+            return None;
+        };
+        let portal = Portal::start();
+        let second = if two {
+            format!("second_dir = {:?}\n", dir.path().join("second"))
+        } else {
+            String::new()
+        };
+        let mut setup = setup(&portal).section(&format!("[audit]\n{second}{section}"));
+        let text = |path: &Path| path.to_str().unwrap().to_owned();
+        setup.env.insert("LD_PRELOAD".to_owned(), text(&library));
+        let faults = text(&dir.path().join("faults"));
+        setup.env.insert("DISK_FAULT".to_owned(), faults);
+        let gate = Gate::start_in(&dir, &setup);
+        let load = Load::start(&Plan {
+            clients: 4,
+            pause: Duration::from_millis(1),
+            ..Plan::of(&gate.address)
+        });
+        load.more(100);
+        Some(Self {
+            dir,
+            portal,
+            setup,
+            gate,
+            load,
+        })
+    }
+
+    fn first(&self) -> PathBuf {
+        self.gate.state_dir().join("audit")
+    }
+
+    fn second(&self) -> PathBuf {
+        self.dir.path().join("second")
+    }
+
+    /// From now on syncs in these directories fail, or take so long.
+    fn ail(&self, millis: u32, dirs: &[&Path]) {
+        let lines = dirs
+            .iter()
+            .map(|dir| format!("sync {millis} {}\n", dir.display()));
+        let beside = self.dir.path().join("beside");
+        fs::write(&beside, lines.collect::<String>()).unwrap();
+        fs::rename(beside, self.dir.path().join("faults")).unwrap();
+    }
+
+    fn heal(&self) {
+        self.ail(0, &[]);
+    }
+
+    fn calls_again(&self) {
+        self.load.forget();
+        until("calls again", Duration::from_secs(20), || {
+            self.load.told().of(200) > 50
+        });
+    }
+
+    /// Ends it, starts it again and looks at everything: each call that reached the portal has its decision, no number
+    /// stands twice, the chain is whole, and what is declared lost is what is missing.
+    fn ends_whole(mut self, experiment: &str, what: &str, dirs: &[PathBuf]) {
+        let told = self.load.stop();
+        assert_eq!(told.broken, 0, "{what}");
+        assert!(self.gate.stop().success(), "{what}");
+        for _ in 0..2 {
+            for dir in dirs {
+                let (code, out, err) =
+                    run(&["audit", "verify", "--audit-dir", dir.to_str().unwrap()]);
+                assert_eq!(code, 0, "{what}: {out}{err}");
+            }
+            // The next start goes on from there.
+            Gate::start_in(&self.dir, &self.setup).stop();
+        }
+        let known = decided(&self.gate.state_dir());
+        let aside = crate::rig::decided_aside(&self.gate.state_dir());
+        let reached = self.portal.take();
+        for request in &reached {
+            let id = request.header("x-request-id").unwrap();
+            assert!(
+                known.contains(id) || aside.contains(id),
+                "{what}: {id} reached the portal unrecorded"
+            );
+        }
+        report(
+            experiment,
+            &format!(
+                "{what}: {} calls reached the portal, each with its decision, whole after two more starts",
+                reached.len()
+            ),
+        );
+    }
+}
+
+/// Twice in a row at the very moment when a segment ends: its last record stands once.
+#[test]
+fn f05_syncs_fail_where_a_segment_ends() {
+    let _turn = turn();
+    let Some(rig) = Rig::start(false, "segment_mib = 1\ndeadline_ms = 500") else {
+        return;
+    };
+    let first = rig.first();
+    for _ in 0..3 {
+        let before = segments(&first).len();
+        // Close to the end, so that the roll falls into the trouble.
+        until("nearly a segment", Duration::from_secs(60), || {
+            let last = segments(&first).pop().unwrap();
+            fs::metadata(last).is_ok_and(|meta| meta.len() > 1_040_000)
+                || segments(&first).len() > before
+        });
+        rig.ail(0, &[&first]);
+        until("a refusal", Duration::from_secs(10), || {
+            rig.load.told().of(503) > 0
+        });
+        rig.heal();
+        rig.calls_again();
+    }
+    rig.ends_whole("F05", "failures where segments end", &[first]);
+}
+
+/// One directory's syncs fail for a while, the other's do not: nothing is refused, and both can be gone on with.
+#[test]
+fn f05_one_of_two_directories_fails_for_a_while() {
+    let _turn = turn();
+    let Some(rig) = Rig::start(true, "") else {
+        return;
+    };
+    let (first, second) = (rig.first(), rig.second());
+    for _ in 0..3 {
+        rig.ail(0, &[&second]);
+        until("degraded", Duration::from_secs(5), || {
+            metric(&rig.gate, "grantgate_journal_degraded") == 1.0
+        });
+        rig.load.more(200);
+        rig.heal();
+        until("both again", Duration::from_secs(5), || {
+            metric(&rig.gate, "grantgate_journal_degraded") == 0.0
+        });
+        rig.load.more(100);
+    }
+    let told = rig.load.told();
+    assert_eq!(
+        told.answers(),
+        told.of(200) + told.of(403),
+        "nothing is refused: {:?}",
+        told.statuses
+    );
+    rig.ends_whole("F05", "the second directory fails", &[first]);
+}
+
+/// Both directories' syncs fail: calls are refused, and no number is given twice.
+#[test]
+fn f05_both_directories_fail_at_once() {
+    let _turn = turn();
+    let Some(rig) = Rig::start(true, "") else {
+        return;
+    };
+    let (first, second) = (rig.first(), rig.second());
+    for _ in 0..3 {
+        rig.ail(0, &[&first, &second]);
+        until("a refusal", Duration::from_secs(10), || {
+            rig.load.told().of(503) > 0
+        });
+        rig.load.more(50);
+        rig.heal();
+        rig.calls_again();
+    }
+    until("green", Duration::from_secs(5), || is_ready(&rig.gate));
+    rig.ends_whole("F05", "both directories fail", &[first, second]);
+}
+
+/// A directory that hangs is said to be degraded within its deadline; when the other one fails as well calls are refused, and
+/// the gate comes back, and stops when it is asked to.
+#[test]
+fn f06_one_directory_hangs_and_then_the_other_fails() {
+    let _turn = turn();
+    let Some(rig) = Rig::start(true, "deadline_ms = 500") else {
+        return;
+    };
+    let (first, second) = (rig.first(), rig.second());
+    rig.ail(4000, &[&second]);
+    rig.load.more(20);
+    until("degraded", Duration::from_secs(3), || {
+        metric(&rig.gate, "grantgate_journal_degraded") == 1.0
+    });
+    let told = rig.load.told();
+    assert_eq!(
+        told.answers(),
+        told.of(200) + told.of(403),
+        "one is enough: {:?}",
+        told.statuses
+    );
+    rig.ail(0, &[&first]);
+    until("a refusal", Duration::from_secs(10), || {
+        rig.load.told().of(503) > 0
+    });
+    rig.heal();
+    rig.calls_again();
+    until("both again", Duration::from_secs(10), || {
+        metric(&rig.gate, "grantgate_journal_degraded") == 0.0
+    });
+    rig.ends_whole("F06", "one hangs, the other fails", &[first]);
+}
+
+/// F08: where no new segment can be begun after one was removed, an enforcing gate refuses: it does not go on in a file that
+/// is gone. What was lost is declared once.
+#[test]
+fn f08_no_segment_can_follow_one_that_was_removed() {
+    let _turn = turn();
+    for harm in ["removed", "truncated"] {
+        let Some(mut rig) = Rig::start(false, "deadline_ms = 500") else {
+            return;
+        };
+        let audit = rig.first();
+        let active = segments(&audit).pop().unwrap();
+        // A file where the directory should be made: nobody, root neither, can begin a segment in it.
+        let aside = rig.dir.path().join("aside");
+        if harm == "removed" {
+            fs::remove_file(&active).unwrap();
+        } else {
+            fs::File::options()
+                .write(true)
+                .open(&active)
+                .unwrap()
+                .set_len(700)
+                .unwrap();
+        }
+        fs::rename(&audit, &aside).unwrap();
+        fs::write(&audit, "").unwrap();
+        until("red", Duration::from_secs(2), || !is_ready(&rig.gate));
+        rig.load.more(20);
+        rig.portal.take();
+        rig.load.more(50);
+        assert!(rig.portal.take().is_empty(), "{harm}: nothing is forwarded");
+        fs::remove_file(&audit).unwrap();
+        fs::rename(&aside, &audit).unwrap();
+        until("calls again", Duration::from_secs(20), || {
+            !rig.portal.received().is_empty()
+        });
+        let told = rig.load.stop();
+        rig.gate.stop();
+        // A stump is no record; whatever else is there counts.
+        let text = journal_text(&rig.gate.state_dir());
+        let records: Vec<serde_json::Value> = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect();
+        let of = |name: &str| {
+            records
+                .iter()
+                .filter_map(|record| record[name].as_u64())
+                .collect::<Vec<u64>>()
+        };
+        let (numbers, gaps) = (of("seq"), of("lost"));
+        let missing = numbers.last().unwrap() - u64::try_from(numbers.len()).unwrap();
+        report(
+            "F08",
+            &format!(
+                "{harm}, and no segment could follow: {} refused until one could; {gaps:?} declared, {missing} numbers missing",
+                told.of(503)
+            ),
+        );
+        assert!(missing > 0);
+        assert_eq!(
+            gaps.iter().sum::<u64>(),
+            missing + told.of(503),
+            "{harm}: what is gone, and what was refused, once"
+        );
+    }
+}
+
+/// F08: what is gone from one directory and stands in the other is not lost; what is gone from both is declared.
+#[test]
+fn f08_segments_are_removed_from_two_directories() {
+    let _turn = turn();
+    let Some(mut rig) = Rig::start(true, "") else {
+        return;
+    };
+    let (first, second) = (rig.first(), rig.second());
+    let newest = |dir: &Path| segments(dir).pop().unwrap();
+    // From one: the other has everything.
+    let gone = newest(&second);
+    fs::remove_file(&gone).unwrap();
+    until("a new segment", Duration::from_secs(2), || {
+        rig.load.more(5);
+        segments(&second).last().is_some_and(|last| *last > gone)
+    });
+    assert_eq!(rig.gate.records_of("audit.gap").len(), 0);
+    // From both: what is now in the second directory was in both.
+    for dir in [&first, &second] {
+        fs::remove_file(newest(dir)).unwrap();
+    }
+    until("a declaration", Duration::from_secs(2), || {
+        rig.load.more(5);
+        !segments(&first).is_empty() && !rig.gate.records_of("audit.gap").is_empty()
+    });
+    rig.load.stop();
+    rig.gate.stop();
+    let records = rig.gate.records();
+    let lost: u64 = records
+        .iter()
+        .filter(|record| record["event_kind"] == "audit.gap")
+        .map(|record| record["lost"].as_u64().unwrap())
+        .sum();
+    let from = records[0]["seq"].as_u64().unwrap();
+    let begun: u64 = gone_first(&second);
+    report(
+        "F08",
+        &format!(
+            "both directories' segments removed: {lost} declared, first record left {from} and {begun}"
+        ),
+    );
+    assert_eq!(lost, from.min(begun) - 1, "records that neither has");
+    assert_eq!(verify(&rig.gate.state_dir()).0, 0);
+}
+
+fn gone_first(dir: &Path) -> u64 {
+    let first = segments(dir).into_iter().next().unwrap();
+    first
+        .file_stem()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
+/// F08: a directory that nobody may look into any more costs nothing as long as its segment is open, and is no alarm.
+#[test]
+fn f08_a_directory_is_closed_to_all() {
+    let _turn = turn();
+    let Some(mut rig) = Rig::start(false, "") else {
+        return;
+    };
+    let audit = rig.first();
+    fs::set_permissions(&audit, fs::Permissions::from_mode(0)).unwrap();
+    rig.load.more(300);
+    fs::set_permissions(&audit, fs::Permissions::from_mode(0o700)).unwrap();
+    let told = rig.load.stop();
+    rig.gate.stop();
+    assert_eq!(told.answers(), told.of(200) + told.of(403));
+    assert_eq!(rig.gate.records_of("audit.gap").len(), 0);
+    assert_eq!(verify(&rig.gate.state_dir()).0, 0);
+}
