@@ -20,6 +20,7 @@ mod record;
 mod respond;
 mod serve;
 mod span;
+mod waiting;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -76,6 +77,12 @@ pub struct Pools {
 }
 
 impl Pools {
+    /// Closes connections that have been idle for too long, or that were closed by the other side.
+    pub fn sweep(&self) {
+        self.upstream.sweep();
+        self.authorization_server.sweep();
+    }
+
     const fn to(&self, route: Route) -> &Pool<CallBody> {
         match route {
             Route::Upstream => &self.upstream,

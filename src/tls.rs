@@ -1,5 +1,6 @@
 //! TLS, by rustls with the aws-lc-rs provider. No other module names rustls.
 
+mod fair;
 mod identity;
 
 use std::fs;
@@ -19,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+pub use fair::Fair;
 pub use identity::ClientIdentity;
 
 /// Certificate and key of a listener, and whom it lets in.

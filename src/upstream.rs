@@ -9,7 +9,7 @@ mod pool;
 mod resolve;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,25 +82,22 @@ impl Settings {
             .unwrap_or(Err(ConnectError::Timeout))
     }
 
+    /// The host and port to connect to.
+    fn place(&self) -> (&str, u16) {
+        let named = self.connect.as_deref().and_then(|place| {
+            let (host, port) = place.rsplit_once(':')?;
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            Some((host, port.parse().ok()?))
+        });
+        named.unwrap_or((&self.host, self.port))
+    }
+
     async fn connect_unbounded(&self) -> Result<(tls::Stream, SocketAddr), ConnectError> {
         // The other half is for the connection.
         let patience = self.connect_timeout / 2;
-        let private = |is_written: bool| {
-            if is_written {
-                PrivateAddresses::Allow
-            } else {
-                self.private_addresses
-            }
-        };
-        let last_known = &self.last_known;
-        let addresses = if let Some(place) = self.connect.as_deref() {
-            let private = private(place.parse::<SocketAddr>().is_ok());
-            last_known.resolve(place, patience, private).await
-        } else {
-            let private = private(self.host.parse::<IpAddr>().is_ok());
-            let place = (self.host.as_str(), self.port);
-            last_known.resolve(place, patience, private).await
-        };
+        let (host, port) = self.place();
+        let private = self.private_addresses;
+        let addresses = self.last_known.resolve(host, port, patience, private).await;
         let addresses = addresses.map_err(ConnectError::Resolve)?;
         let stream = race(in_turns(addresses))
             .await

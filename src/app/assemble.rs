@@ -1,6 +1,7 @@
 //! From a validated configuration to the first generation.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use prometheus_client::metrics::gauge::Gauge;
@@ -16,7 +17,7 @@ use crate::shared::Teller;
 use crate::snapshot::{Destination, Gate, GateParts, Snapshot};
 use crate::store::Database;
 use crate::telemetry::{GateNames, Metrics};
-use crate::upstream::{self, Circuit};
+use crate::upstream::{self, Circuit, LastKnown};
 
 /// What generations share of grants: what was learned, by gate, and who asks.
 pub(super) struct Memory {
@@ -25,6 +26,8 @@ pub(super) struct Memory {
     pub(super) drifts: Vec<Arc<Drifts>>,
     pub(super) asker: AskerHandle,
     pub(super) recorder: Recorder,
+    /// The addresses that upstreams had last, by host and port.
+    addresses: Mutex<HashMap<(String, u16), Arc<LastKnown>>>,
 }
 
 /// What all cores share.
@@ -78,7 +81,18 @@ impl Memory {
             drifts: config.gates.iter().map(|_| Arc::default()).collect(),
             asker,
             recorder,
+            addresses: Mutex::default(),
         }
+    }
+
+    /// What is known of the addresses of a place, whichever generation asked for them.
+    fn addresses(&self, place: &upstream::Settings) -> Arc<LastKnown> {
+        let key = (place.host.clone(), place.port);
+        let mut known = self
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(known.entry(key).or_default())
     }
 }
 
@@ -91,6 +105,8 @@ pub(super) fn assemble(
 ) -> Assembled {
     let budget = Arc::new(Budget::new(
         config.limits.inspected_total,
+        config.limits.inspected_body,
+        config.gates.len(),
         &config.state.dir,
     ));
     let snapshot = generation(1, config, key, metrics, memory);
@@ -115,6 +131,9 @@ pub(super) fn generation(
             gate.upstream.settings.opened = opened.clone();
             gate.authorization_server.settings.opened = opened.clone();
             let circuit = |gauge: &Gauge| Arc::new(Circuit::new(gauge.clone()));
+            gate.upstream.settings.last_known = memory.addresses(&gate.upstream.settings);
+            let server = &mut gate.authorization_server.settings;
+            server.last_known = memory.addresses(server);
             gate.upstream.settings.circuit = circuit(&measured.circuit);
             gate.authorization_server.settings.circuit = circuit(&measured.token_circuit);
         }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
@@ -94,6 +95,7 @@ pub(super) fn start(
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(BLOCKING)
+            .event_interval(TURNS)
             .build()?;
         let done = done.clone();
         let thread = std::thread::Builder::new()
@@ -186,9 +188,15 @@ async fn run(plan: Plan) {
         let _ = stopping.wait_for(|stop| *stop >= Stop::Drain).await;
     };
     tokio::pin!(asked);
+    let mut sweep = tokio::time::interval(SWEEP);
     loop {
         tokio::select! {
             () = &mut asked => break,
+            _ = sweep.tick() => {
+                for pools in &place.core.pools {
+                    pools.sweep();
+                }
+            }
             Some(accepted) = handed_over.recv() => {
                 let counted = Counted::taken_over(Arc::clone(&place.spread), number);
                 match TcpStream::from_std(accepted.stream) {
@@ -202,6 +210,12 @@ async fn run(plan: Plan) {
     // Every connection holds a sender: nobody sends, and the last one to go closes the channel.
     let _ = ended.recv().await;
 }
+
+/// Turns of tasks after which sockets are looked at, though some tasks are always ready to go on.
+const TURNS: u32 = 16;
+
+/// How often idle connections to upstreams are looked through.
+const SWEEP: Duration = Duration::from_secs(5);
 
 /// A core, as its accept loops see it.
 struct Place {

@@ -194,7 +194,9 @@ impl Reloader {
             self.read = stamps(&self.path, &self.files);
         }
         let generation = self.snapshots.load().generation + 1;
-        self.budget.resize(config.limits.inspected_total);
+        let limits = &config.limits;
+        let (total, largest) = (limits.inspected_total, limits.inspected_body);
+        self.budget.resize(total, largest);
         let snapshot =
             assemble::generation(generation, config, &self.key, &self.metrics, &self.memory);
         loaded(journal, &self.metrics, &snapshot, &id);

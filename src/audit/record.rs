@@ -340,6 +340,8 @@ pub struct CompletionRecord<'r> {
     pub response: Option<(u16, Origin, u64)>,
     /// The vendor's own code for what it has against the call, and whether it misses a scope that the gate did not.
     pub vendor_error: Option<(&'r str, bool)>,
+    /// How often it was tried to send the call, where that is not once: 0 while nobody answers at the upstream.
+    pub attempts: Option<u16>,
     /// From the first byte sent to the head of the vendor's answer.
     pub latency: Option<Duration>,
     /// From the request's head to the end.
@@ -377,6 +379,10 @@ impl CompletionRecord<'_> {
                 push_number(out, micros(latency));
             }
             out.push(b'}');
+        }
+        if let Some(attempts) = self.attempts {
+            out.extend_from_slice(b",\"upstream_attempts\":");
+            push_number(out, attempts.into());
         }
         if let Some((code, mismatch)) = self.vendor_error {
             out.extend_from_slice(b",\"vendor_error\":{\"code\":");

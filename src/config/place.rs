@@ -54,7 +54,9 @@ pub(super) fn upstream(
 ) -> Option<(Upstream, Upstream)> {
     let ca = section.string("upstream_ca");
     let plain = section.boolean("allow_plain_upstream");
-    let connect = section.string("connect");
+    let connect = section
+        .string("connect")
+        .filter(|connect| host_and_port(section, connect));
     let private = private_addresses(section);
     let server = section.string("authorization_server");
     let url = section.required("upstream");
@@ -105,7 +107,8 @@ impl Place {
                 authority: self.authority,
                 tls,
                 connect,
-                connect_timeout: limits.connect,
+                // A connection that cannot be made is to be told from an answer that does not come.
+                connect_timeout: limits.connect.min(limits.limits.first_byte * 3 / 4),
                 idle_timeout: limits.pool_idle,
                 idle_connections: limits.pool_connections,
                 opened: prometheus_client::metrics::counter::Counter::default(),
@@ -135,6 +138,24 @@ pub(super) fn endpoint(
     let (place, _) = place(section, "endpoint", &base, plain)?;
     let (ca, private) = (gate.string("upstream_ca"), private_addresses(gate));
     place.reached(section, ca.as_ref(), None, private, limits)
+}
+
+/// Notes a `connect` that is no host with a port.
+fn host_and_port(section: &Section<'_, '_>, connect: &Placed<&str>) -> bool {
+    let parts = connect.value.rsplit_once(':');
+    let fits = parts.is_some_and(|(host, port)| {
+        // An IPv6 address has colons of its own.
+        let bare = host.starts_with('[') && host.ends_with(']') || !host.contains(':');
+        !host.is_empty() && bare && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    if !fits {
+        section.problem_at(
+            &connect.span,
+            "`connect` is no host with a port",
+            "write connect = \"192.0.2.7:443\", or [2001:db8::7]:443",
+        );
+    }
+    fits
 }
 
 fn private_addresses(gate: &Section<'_, '_>) -> PrivateAddresses {

@@ -18,6 +18,9 @@ use crate::snapshot::Limits;
 use crate::upstream::Lease;
 use crate::vendor::Splicer;
 
+/// Pieces of a body that may follow one another before other calls have their turn.
+pub(super) const IN_A_ROW: u8 = 16;
+
 /// The body of an answer. However it ends, the call's completion record follows.
 #[derive(Debug)]
 pub enum AnswerBody {
@@ -40,6 +43,8 @@ pub struct Streaming {
     until: Instant,
     /// A piece has gone to the app: most answers are one.
     begun: bool,
+    /// Pieces since this task last let others have their turn.
+    in_a_row: u8,
     timer: Option<Pin<Box<Sleep>>>,
     broken_off: Option<BrokenOff>,
     /// The next poll lets what came before be flushed.
@@ -81,6 +86,7 @@ impl Streaming {
             patience: limits.answer_idle,
             until: Instant::from_std(exchange.sent()) + limits.answer_total,
             begun: false,
+            in_a_row: 0,
             exchange: Some(exchange),
             timer: None,
             broken_off: None,
@@ -208,10 +214,17 @@ impl Streaming {
             if self.learning {
                 return self.poll_lesson(cx);
             }
+            if self.in_a_row >= IN_A_ROW {
+                // One read can hold thousands of pieces: other calls have their turn, of whatever gate.
+                self.in_a_row = 0;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             match Pin::new(&mut self.body).poll_frame(asleep) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.timer = None;
                     self.begun = true;
+                    self.in_a_row += 1;
                     // Trailers are dropped, as those of requests are.
                     let Ok(piece) = frame.into_data() else {
                         continue;
@@ -273,11 +286,14 @@ impl Streaming {
                     }
                 }
                 Poll::Pending => {
+                    self.in_a_row = 0;
+                    let now = Instant::now();
                     let (patience, until) = (self.patience, self.until);
-                    let timer = self.timer.get_or_insert_with(|| {
-                        Box::pin(sleep_until(until.min(Instant::now() + patience)))
-                    });
-                    if timer.as_mut().poll(cx).is_pending() {
+                    let timer = self
+                        .timer
+                        .get_or_insert_with(|| Box::pin(sleep_until(until.min(now + patience))));
+                    // Under a flood of bytes without a piece the timer itself gets no turn.
+                    if now < timer.deadline() && timer.as_mut().poll(cx).is_pending() {
                         return Poll::Pending;
                     }
                     return self.time_out();

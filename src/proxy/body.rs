@@ -12,7 +12,9 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::answer::IN_A_ROW;
 use super::held::{Room, Segment, as_u64, read_stored};
+use super::waiting::Upload;
 use crate::model::Fault;
 use crate::vendor::{Edit, Watch};
 
@@ -29,6 +31,10 @@ struct Pieces {
     stored: Option<Stored>,
     rest: Rest,
     by_http2: bool,
+    /// How far it has come, for whoever waits for the answer.
+    upload: Option<Arc<Upload>>,
+    /// Pieces since this body last let others have their turn.
+    in_a_row: u8,
     /// Gives the room back with the last piece.
     _room: Option<Room>,
 }
@@ -106,6 +112,8 @@ impl CallBody {
             }),
             rest: Rest::Nothing,
             by_http2: false,
+            upload: None,
+            in_a_row: 0,
             _room: Some(room),
         })))
     }
@@ -139,6 +147,14 @@ impl CallBody {
         self.0.as_ref().map_or(0, |pieces| pieces.held_bytes)
     }
 
+    /// How far the body comes from now on, if the app may still be sending.
+    pub(super) fn upload(&mut self) -> Option<Arc<Upload>> {
+        let pieces = self.0.as_mut().filter(|pieces| !pieces.rest.is_end())?;
+        let upload = Arc::new(Upload::new());
+        pieces.upload = Some(Arc::clone(&upload));
+        Some(upload)
+    }
+
     /// Passes the rest on as it comes: who only watches holds nothing back.
     pub(super) fn unwatch(&mut self) {
         if let Some(pieces) = &mut self.0 {
@@ -166,6 +182,8 @@ impl Pieces {
             stored: None,
             rest,
             by_http2: false,
+            upload: None,
+            in_a_row: 0,
             _room: None,
         }
     }
@@ -338,13 +356,32 @@ impl Body for CallBody {
         let Some(pieces) = &mut self.0 else {
             return Poll::Ready(None);
         };
+        if pieces.in_a_row >= IN_A_ROW {
+            pieces.in_a_row = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let piece = match std::task::ready!(pieces.poll_held(cx)) {
             None => {
                 let by_http2 = pieces.by_http2;
-                std::task::ready!(pieces.rest.poll(by_http2, cx))
+                let Poll::Ready(piece) = pieces.rest.poll(by_http2, cx) else {
+                    pieces.in_a_row = 0;
+                    if let Some(upload) = &pieces.upload {
+                        upload.asked();
+                    }
+                    return Poll::Pending;
+                };
+                piece
             }
             held => held,
         };
+        pieces.in_a_row += 1;
+        if let Some(upload) = &pieces.upload {
+            upload.moved();
+            if piece.is_none() || pieces.held.is_empty() && pieces.rest.is_end() {
+                upload.over();
+            }
+        }
         Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
     }
 

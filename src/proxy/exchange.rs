@@ -62,6 +62,8 @@ pub(super) struct Exchange {
     pub(super) reason: Option<Reason>,
     /// What the vendor has against the call.
     pub(super) objection: Option<Objection>,
+    /// How often it was tried to send the call, where that is not once.
+    pub(super) attempts: Option<u16>,
     response: Option<(u16, Origin)>,
     /// Bytes of the answer's body that went to the app.
     pub(super) bytes: u64,
@@ -90,6 +92,7 @@ impl Exchange {
             outcome: None,
             reason: None,
             objection: None,
+            attempts: None,
             response: None,
             bytes: 0,
             peer: None,
@@ -186,6 +189,7 @@ impl Drop for Exchange {
                 .objection
                 .as_ref()
                 .map(|objection| (objection.code.as_str(), objection.is_about_scope())),
+            attempts: self.attempts,
             latency: self.latency,
             duration,
             destination: self.peer.as_deref(),

@@ -9,12 +9,12 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::time::timeout;
 
 use super::Core;
 use super::body::{BodyError, CallBody};
 use super::enforce::Permitted;
 use super::exchange::Exchange;
+use super::waiting::{Late, Waiting};
 use crate::model::{Outcome, Reason};
 use crate::snapshot::{Gate, Limits, Route};
 use crate::telemetry::with_causes;
@@ -54,12 +54,14 @@ pub(super) fn forward(
     exchange.sending();
     // The request leaves before there is a future to keep it in: a call that waits for its answer is small.
     let pools = core.pools.get(usize::from(gate.index)).filter(|_| tried);
+    let upload = request.body_mut().upload();
     let sent = pools.map(|pools| {
         let settings = &gate.destination(route).settings;
-        timeout(limits.first_byte, pools.to(route).send(settings, request))
+        Waiting::new(limits, upload, pools.to(route).send(settings, request))
     });
     async move {
         let Some(sent) = sent else {
+            exchange.attempts = Some(0);
             return failed(exchange, Reason::UpstreamUnreachable, Outcome::NotForwarded);
         };
         let sent = sent.await;
@@ -74,13 +76,18 @@ pub(super) fn forward(
                 }
             }
             Ok(Err(error)) => unanswered(gate, exchange, error),
-            Err(_) => failed(exchange, Reason::UpstreamTimeout, Outcome::Timeout),
+            Err(Late::Upstream) => failed(exchange, Reason::UpstreamTimeout, Outcome::Timeout),
+            Err(Late::App) => failed(exchange, Reason::AmbiguousFraming, Outcome::ClientGone),
         }
     }
 }
 
-/// Tells the circuit whether a connection was made. What is late has one, and is no sign of a dead upstream.
+/// Tells the circuit whether a connection was made.
 fn note<T, E>(gate: &Gate, circuit: &Circuit, sent: &Result<Result<T, SendError>, E>) {
+    if sent.is_err() {
+        // Too late, for whatever reason: it may have a connection or not.
+        return;
+    }
     if let Ok(Err(SendError::Connect(error))) = sent {
         if circuit.failed() {
             tracing::warn!(

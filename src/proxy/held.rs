@@ -14,27 +14,50 @@ use tokio::task::spawn_blocking;
 
 use super::body::CallBody;
 
-/// The room for bodies that wait for their verdict, in bytes, and where large ones wait.
+/// The room for bodies that wait for their verdict, in bytes, and where large ones wait. It is taken before anybody knows
+/// whose call it is: no gate can take that of the others.
 #[derive(Debug)]
 pub struct Budget {
-    taken: AtomicU64,
-    total: AtomicU64,
+    all: Counted,
+    gates: Box<[Counted]>,
     dir: Arc<Path>,
 }
 
+/// What was taken, and how much there is.
+#[derive(Debug, Default)]
+struct Counted {
+    taken: AtomicU64,
+    total: AtomicU64,
+}
+
+impl Counted {
+    /// Takes room; false if there was none, though it counts as taken all the same.
+    fn take(&self, bytes: u64) -> bool {
+        let taken = self.taken.fetch_add(bytes, Ordering::Relaxed);
+        taken.saturating_add(bytes) <= self.total.load(Ordering::Relaxed)
+    }
+}
+
 impl Budget {
-    /// Room for so many bytes; what is not kept in memory waits in files of this directory, which have no names there.
-    pub fn new(total: u64, dir: &Path) -> Self {
-        Self {
-            taken: AtomicU64::new(0),
-            total: AtomicU64::new(total),
+    /// Room for so many bytes in all, of which each of so many gates has a share that is large enough for the largest body. What
+    /// is not kept in memory waits in files of this directory, which have no names there.
+    pub fn new(total: u64, largest: u64, gates: usize, dir: &Path) -> Self {
+        let budget = Self {
+            all: Counted::default(),
+            gates: (0..gates).map(|_| Counted::default()).collect(),
             dir: dir.into(),
-        }
+        };
+        budget.resize(total, largest);
+        budget
     }
 
     /// Changes how much room there is; what was taken stays taken.
-    pub fn resize(&self, total: u64) {
-        self.total.store(total, Ordering::Relaxed);
+    pub fn resize(&self, total: u64, largest: u64) {
+        let share = total / as_u64(self.gates.len().max(1));
+        self.all.total.store(total, Ordering::Relaxed);
+        for gate in &self.gates {
+            gate.total.store(share.max(largest), Ordering::Relaxed);
+        }
     }
 }
 
@@ -42,6 +65,7 @@ impl Budget {
 #[derive(Debug)]
 pub(super) struct Room {
     budget: Arc<Budget>,
+    gate: u16,
     bytes: u64,
 }
 
@@ -49,15 +73,20 @@ impl Room {
     /// Takes more room; false if there is none.
     fn take(&mut self, bytes: usize) -> bool {
         let bytes = as_u64(bytes);
-        let taken = self.budget.taken.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
-        taken.saturating_add(bytes) <= self.budget.total.load(Ordering::Relaxed)
+        let of_gate = self.budget.gates.get(usize::from(self.gate));
+        // Both are taken, whether they are there or not.
+        let of_gate = of_gate.is_none_or(|gate| gate.take(bytes));
+        self.budget.all.take(bytes) && of_gate
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.budget.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+        let of_gate = self.budget.gates.get(usize::from(self.gate));
+        for counted in of_gate.into_iter().chain([&self.budget.all]) {
+            counted.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
     }
 }
 
@@ -115,9 +144,10 @@ pub(super) struct Held {
 }
 
 impl Held {
-    pub(super) fn new(budget: &Arc<Budget>) -> Self {
+    pub(super) fn new(budget: &Arc<Budget>, gate: u16) -> Self {
         let room = Room {
             budget: Arc::clone(budget),
+            gate,
             bytes: 0,
         };
         Self {

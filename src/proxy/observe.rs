@@ -140,7 +140,7 @@ fn look(gate: &Gate, decision: &Decision<'_>, forwarded: Forwarded) -> Observed 
         if !(200..600).contains(&head.status.as_u16()) {
             return Err(Reason::UpstreamInvalid);
         }
-        end_hop(&mut head.headers);
+        end_hop(&mut head.headers)?;
         let authority = gate.destination(exchange.route).authority.as_bytes();
         if exchange.leads_away {
             return Ok((head, body, lease));
@@ -165,8 +165,8 @@ fn look(gate: &Gate, decision: &Decision<'_>, forwarded: Forwarded) -> Observed 
 }
 
 /// Takes out what was meant for the hop between upstream and gate. Lengths are the parser's: where both stood, it
-/// went by the chunks.
-fn end_hop(headers: &mut HeaderMap) {
+/// went by the chunks. Of an answer without a body it has not looked at them, and the app must not be told two.
+fn end_hop(headers: &mut HeaderMap) -> Result<(), Reason> {
     let chunked = headers.contains_key(header::TRANSFER_ENCODING);
     let named = named_by_connection(headers);
     let ends = |name: &HeaderName| match name.as_str() {
@@ -180,6 +180,31 @@ fn end_hop(headers: &mut HeaderMap) {
     for name in ending.iter().chain(&named) {
         headers.remove(name);
     }
+    one_length(headers)
+}
+
+/// Leaves one length, as it is usually written (RFC 9110 section 8.6: digits only).
+fn one_length(headers: &mut HeaderMap) -> Result<(), Reason> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next() else {
+        return Ok(());
+    };
+    let digits = first.as_bytes();
+    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let mut others = lengths.peekable();
+    if is_number && others.peek().is_none() && (digits.len() == 1 || !digits.starts_with(b"0")) {
+        return Ok(());
+    }
+    let length = first
+        .to_str()
+        .ok()
+        .and_then(|text| text.parse::<u64>().ok());
+    let length = length.filter(|_| is_number && others.all(|other| other == first));
+    headers.insert(
+        header::CONTENT_LENGTH,
+        length.ok_or(Reason::UpstreamInvalid)?.into(),
+    );
+    Ok(())
 }
 
 /// A redirect within the portal becomes a path, so that the app stays with the gate; one that leads elsewhere is

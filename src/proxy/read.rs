@@ -65,7 +65,8 @@ pub(super) async fn read<'r, 'c>(
     } else if let Some(watch) = reader.watch() {
         CallBody::watched(body, watch)
     } else if reader.wants_body() {
-        inspect(&mut reader, limits, budget, body, by_http2).await?
+        let room = (budget, gate.index);
+        inspect(&mut reader, limits, room, body, by_http2).await?
     } else {
         CallBody::unread(body)
     };
@@ -76,11 +77,11 @@ pub(super) async fn read<'r, 'c>(
 async fn inspect(
     reader: &mut Reader<'_, '_>,
     limits: &Limits,
-    budget: &Arc<Budget>,
+    (budget, gate): (&Arc<Budget>, u16),
     mut body: Incoming,
     by_http2: bool,
 ) -> Result<CallBody, Unread> {
-    let mut held = Held::new(budget);
+    let mut held = Held::new(budget, gate);
     if body.size_hint().lower() > limits.inspected_body {
         reader.note(OVER_CAP);
         return Ok(CallBody::unread(body));
@@ -125,6 +126,8 @@ async fn next_piece(
             Ok(None) => return Ok(None),
             Ok(Some(Err(_))) => return Err(Unread::Broken),
             Ok(Some(Ok(frame))) => {
+                // One read can hold thousands of pieces: other calls have their turn.
+                tokio::task::consume_budget().await;
                 if let Ok(piece) = frame.into_data() {
                     return Ok(Some(piece));
                 }

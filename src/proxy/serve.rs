@@ -13,7 +13,7 @@ use super::exchange::Arrival;
 use super::fault::guarded;
 use super::{Core, http2, respond};
 use crate::snapshot::Limits;
-use crate::tls::ClientIdentity;
+use crate::tls::{ClientIdentity, Fair};
 
 /// One connection from an app.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ where
         .max_buf_size(limits.head)
         .half_close(false)
         .writev(false)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Fair::new(stream)), service);
     let mut served = pin!(served);
     tokio::select! {
         ended = served.as_mut() => ended,

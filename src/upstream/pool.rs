@@ -8,7 +8,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use http_body::Body;
@@ -17,7 +17,7 @@ use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 
 use super::{ConnectError, Settings};
-use crate::tls::Stream;
+use crate::tls::{Fair, Stream};
 
 /// The idle connections of one core to one upstream; the last one used is the first one taken.
 #[derive(Debug)]
@@ -60,13 +60,20 @@ pub enum SendError {
 /// A connection, both its ends.
 struct Link<B: Body + 'static> {
     sender: SendRequest<B>,
-    connection: Pin<Box<Connection<TokioIo<Stream>, B>>>,
+    connection: Pin<Box<Connection<TokioIo<Fair<Stream>>, B>>>,
     ended: bool,
     peer: Arc<str>,
     /// Where it leads: another generation's upstream does not take it.
     settings: Arc<Settings>,
+    begun: Instant,
     since: Instant,
 }
+
+/// How long a connection is used. The name may have got other addresses meanwhile, and steady traffic would never see them.
+const OLDEST: Duration = Duration::from_mins(2);
+
+/// The most that is read from an upstream at a time, and so the largest head of an answer, in bytes.
+const AT_ONCE: usize = 64 * 1024;
 
 impl<B> Pool<B>
 where
@@ -138,11 +145,20 @@ where
             // Reads what has come meanwhile: an end, or bytes that nobody asked for, end it.
             link.drive(&mut Context::from_waker(Waker::noop()));
             let fresh = link.since.elapsed() <= settings.idle_timeout
+                && link.begun.elapsed() <= OLDEST
                 && Arc::ptr_eq(&link.settings, settings);
             if fresh && !link.ended && link.sender.is_ready() {
                 return Some(link);
             }
         }
+    }
+
+    /// Closes the connections that have been idle for too long or that the upstream has closed.
+    pub fn sweep(&self) {
+        lock(&self.idle).retain_mut(|link| {
+            link.drive(&mut Context::from_waker(Waker::noop()));
+            !link.ended && link.since.elapsed() <= link.settings.idle_timeout
+        });
     }
 
     async fn open(settings: Arc<Settings>) -> Result<Link<B>, SendError> {
@@ -151,7 +167,8 @@ where
         // A small message is written whole sooner than in parts.
         let handshake = http1::Builder::new()
             .writev(false)
-            .handshake(TokioIo::new(stream))
+            .max_buf_size(AT_ONCE)
+            .handshake(TokioIo::new(Fair::new(stream)))
             .await;
         let (sender, connection) = handshake.map_err(|source| SendError::Broken {
             source,
@@ -163,6 +180,7 @@ where
             ended: false,
             peer,
             settings,
+            begun: Instant::now(),
             since: Instant::now(),
         })
     }
@@ -246,7 +264,9 @@ where
     /// Keeps the connection for the next call. Only after the answer's body was read to its end.
     pub fn give_back(mut self) {
         self.link.drive(&mut Context::from_waker(Waker::noop()));
-        if self.link.ended {
+        // An upstream that answered before it had the whole request leaves a connection that cannot be used again: it holds the
+        // rest of the body, the room that was taken for it, and the app that may still be sending it.
+        if self.link.ended || !self.link.sender.is_ready() {
             return;
         }
         self.link.since = Instant::now();

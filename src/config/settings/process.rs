@@ -158,7 +158,8 @@ pub(super) const LIMITS: Table = Table {
             name: "inspected_total_mib",
             kind: Kind::Whole(1, 65_536),
             default: Default::Number(256),
-            about: "All of them together, in memory and in files; beyond it 503",
+            about: "All of them together, in memory and in files; beyond it 503. Each gate has an equal share of it, though never less \
+                    than one body takes: nobody's bodies shut another gate's out",
         },
         Setting {
             name: "connections",
@@ -208,7 +209,7 @@ pub(super) const LIMITS: Table = Table {
             name: "connect_secs",
             kind: SECS,
             default: Default::Number(5),
-            about: "Name, connection and TLS of an upstream together",
+            about: "Name, connection and TLS of an upstream together; never longer than three quarters of `first_byte_secs`",
         },
         Setting {
             name: "first_byte_secs",
