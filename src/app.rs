@@ -72,6 +72,11 @@ pub enum AppError {
         /// Why.
         source: io::Error,
     },
+    /// The journal's disk does not answer.
+    #[error(
+        "the journal's disk does not answer: what it has not taken is lost; calls without an end get one at the next start"
+    )]
+    JournalHangs,
     /// A core's thread ended by a fault.
     #[error("a core stopped by a fault of the program")]
     CoreLost,
@@ -133,6 +138,11 @@ where
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    // Before anything else: without it a hangup would end the program.
+    let mut hangup = {
+        let _within = runtime.enter();
+        signal(SignalKind::hangup())?
+    };
     let state = StateDir::open(&config.state)?;
     let key = match &config.token_id_key {
         Some(key) => crate::model::TokenIdKey::new(key),
@@ -155,7 +165,7 @@ where
     let (journal, recovery) = Journal::open(&config.audit, &start, Arc::clone(&metrics.journal))?;
     report_recovery(&recovery);
     let policy_id = key.identify(&Secret::new(text.as_bytes())).to_string();
-    let (grace, admin_tls) = (config.grace, config.admin.tls.clone());
+    let admin_tls = config.admin.tls.clone();
     let ready_text = Ready::of(&listeners)?;
     let key = Arc::new(key);
     let learning = Learning::new(&config, &state, &key, &journal, &metrics)?;
@@ -183,8 +193,6 @@ where
     let health = Arc::new(Health::new(Arc::clone(&metrics), snapshots));
     let result = runtime.block_on(async {
         let (stop_asked, abort_asked) = signals()?;
-        // Before anyone is told that the program is there: without it a hangup would end the program.
-        let mut hangup = signal(SignalKind::hangup())?;
         let admin = admin::serve(listeners.admin, admin_tls, Arc::clone(&health))?;
         let admin = tokio::spawn(admin);
         tokio::spawn(admin::serve_socket(&state.socket(), Arc::clone(&health))?);
@@ -210,16 +218,21 @@ where
         }
         // A supervisor knows then that the silence is meant.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        let grace = assembled.snapshots.load().limits.grace;
         tracing::info!(grace_secs = grace.as_secs(), "stopping: calls under way may end");
         health.stopping();
         stop.send_replace(Stop::Drain);
+        let mut patience = grace;
         tokio::select! {
             () = threads.drained() => {}
             () = tokio::time::sleep(grace) => tracing::warn!("the time for calls under way is over"),
-            () = abort_asked => tracing::warn!("asked again: stopping at once"),
+            () = abort_asked => {
+                tracing::warn!("asked again: stopping at once");
+                patience = Duration::ZERO;
+            }
         }
         admin.abort();
-        Ok(())
+        Ok(patience)
     });
     aborting.store(true, Ordering::Relaxed);
     stop.send_replace(Stop::Abort);
@@ -227,10 +240,14 @@ where
     shed(&journal, &metrics, &assembled.snapshots.load());
     runtime.block_on(upkeep.note_uses(&assembled.snapshots.load()));
     // The cores are gone: what they left for the journal is queued, and the journal writes it before it closes.
-    drop(journal);
+    let patience = result?;
+    let closed = journal.close(patience);
     drop(state);
+    if !closed {
+        return Err(AppError::JournalHangs);
+    }
     tracing::info!("stopped");
-    result
+    Ok(())
 }
 
 /// Writes the ready file in one step: whoever sees it sees all of it.

@@ -11,6 +11,7 @@ mod acknowledge;
 mod backlog;
 mod catch_up;
 mod chain;
+mod completion;
 mod follow;
 mod grants;
 mod inbox;
@@ -40,6 +41,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use chain::{Chain, Digest, SCHEMA};
+pub use completion::{CompletionRecord, Origin};
 pub use follow::Follower;
 pub use grants::{DriftRecord, EndRecord, GrantRecord};
 pub use journal::{Journal, JournalError, Recorder};
@@ -47,9 +49,7 @@ pub use lifecycle::{PolicyRecord, PolicyRejection, StartRecord};
 pub use member::EventId;
 pub use outbox::{JournalUnavailable, Outbox, OutboxTask, Receipt};
 pub use read::{Segment, SegmentError, segments};
-pub use record::{
-    About, CallFacts, CompletionRecord, DecisionRecord, GateText, OperationText, Origin,
-};
+pub use record::{About, CallFacts, DecisionRecord, GateText, OperationText};
 pub use recovery::Recovery;
 pub use request::RequestFacts;
 pub use retention::Retention;

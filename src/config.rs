@@ -2,6 +2,7 @@
 
 mod asking;
 mod document;
+mod files;
 mod gate;
 mod grant;
 mod journal;
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use asking::AskingConfig;
+pub use files::Files;
 pub use gate::{CatalogueSource, GateConfig};
 pub use grant::GrantConfig;
 pub use place::Upstream;
@@ -55,14 +57,12 @@ pub struct Config {
     pub admin: AdminConfig,
     /// Limits that all gates share.
     pub limits: Limits,
-    /// How long calls under way may take to end once the program is asked to stop.
-    pub grace: Duration,
     /// How many learned grants of a gate are kept in memory.
     pub most_grants: usize,
     /// The gates.
     pub gates: Vec<GateConfig>,
     /// The other files that it was read from: secrets, certificates, catalogues.
-    pub files: Vec<PathBuf>,
+    pub files: Files,
     /// What is not wrong and should be known.
     pub warnings: Vec<Notice>,
 }
@@ -99,7 +99,10 @@ impl Config {
         let (problems, warnings) = document.findings(path, text);
         match config {
             Some(config) if problems.is_empty() => Ok(Self { warnings, ..config }),
-            _ => Err(ConfigError::Invalid { problems }),
+            _ => Err(ConfigError::Invalid {
+                problems,
+                files: document.files(),
+            }),
         }
     }
 
@@ -149,7 +152,6 @@ impl Config {
             audit,
             guarantee,
             admin: admin?,
-            grace: limits.grace,
             most_grants: limits.grants,
             limits: limits.limits,
             gates: gates?,
@@ -197,7 +199,6 @@ struct LimitsSection {
     connect: Duration,
     pool_idle: Duration,
     pool_connections: usize,
-    grace: Duration,
     grants: usize,
 }
 
@@ -219,13 +220,13 @@ impl LimitsSection {
                 body_idle: secs("body_idle_secs"),
                 body_total: secs("body_secs"),
                 first_byte: secs("first_byte_secs"),
+                grace: secs("grace_secs"),
                 answer_idle: secs("answer_idle_secs"),
                 answer_total: secs("answer_secs"),
             },
             connect: secs("connect_secs"),
             pool_idle: secs("pool_idle_secs"),
             pool_connections: size("pool_idle_connections"),
-            grace: secs("grace_secs"),
             grants: size("grants"),
         };
         if read.limits.inspected_total < read.limits.inspected_body {

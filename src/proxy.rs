@@ -18,6 +18,7 @@ mod observe;
 mod read;
 mod record;
 mod respond;
+mod rest;
 mod serve;
 mod span;
 mod waiting;
@@ -103,6 +104,9 @@ pub async fn handle(
     let Some(gate) = snapshot.gate(connection.gate) else {
         return Ok(respond::gone());
     };
+    if !gate.admits(&connection.condition) {
+        return Ok(respond::misdirected(&core, gate, &connection, arrival));
+    }
     let (head, body) = request.into_parts();
     let (call, body) = match read::read(gate, &snapshot.limits, &core.budget, &head, body).await {
         Ok(read) => read,

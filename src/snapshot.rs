@@ -54,6 +54,8 @@ pub struct Gate {
     pub authorization_server: Destination,
     /// TLS towards the apps, if it is on.
     pub tls: Option<tls::Acceptor>,
+    /// Whom it lets in.
+    condition: tls::Condition,
     text: GateText,
     operations: Vec<OperationText>,
     numbers: Vec<u32>,
@@ -149,6 +151,8 @@ pub struct Limits {
     pub body_total: Duration,
     /// From sending a call to the head of its answer.
     pub first_byte: Duration,
+    /// For calls under way once the program is asked to stop.
+    pub grace: Duration,
     /// Between two pieces of an answer's body.
     pub answer_idle: Duration,
     /// From sending a call to the last byte of its answer.
@@ -192,9 +196,20 @@ impl Gate {
             redirects: parts.redirects,
             upstream: parts.upstream,
             authorization_server: parts.authorization_server,
+            condition: parts
+                .tls
+                .as_ref()
+                .map(tls::Acceptor::condition)
+                .unwrap_or_default(),
             tls: parts.tls,
             numbers: parts.numbers,
         }
+    }
+
+    /// True for a connection that was made under the condition that holds now: whom a CA let in that is no longer the gate's has
+    /// to come again.
+    pub fn admits(&self, condition: &tls::Condition) -> bool {
+        self.condition == *condition
     }
 
     /// The host behind a route.

@@ -70,7 +70,16 @@ const HTTP2: &[u8] = b"h2";
 
 /// Accepts TLS from apps. Clones share their certificate.
 #[derive(Clone)]
-pub struct Acceptor(Arc<ArcSwap<rustls::ServerConfig>>);
+pub struct Acceptor(Arc<ArcSwap<Accepting>>);
+
+struct Accepting {
+    config: Arc<rustls::ServerConfig>,
+    condition: Condition,
+}
+
+/// Whom a listener lets in: everybody, or who shows a certificate of a CA, which is known by its digest.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Condition(Option<String>);
 
 /// Opens TLS to an upstream: compiled-in roots, and one CA more where the gate names it.
 #[derive(Clone)]
@@ -95,16 +104,30 @@ impl Acceptor {
         let builder = rustls::ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(refused)?;
-        let builder = match &settings.client_ca {
-            None => builder.with_no_client_auth(),
-            Some(path) => builder.with_client_cert_verifier(verifier(path)?),
+        let (builder, condition) = match &settings.client_ca {
+            None => (builder.with_no_client_auth(), Condition::default()),
+            Some(path) => {
+                let cas = certificates(path)?;
+                let digest =
+                    fingerprint(&cas.iter().flat_map(|ca| ca.to_vec()).collect::<Vec<u8>>());
+                let builder = builder.with_client_cert_verifier(verifier(path, cas)?);
+                (builder, Condition(Some(digest)))
+            }
         };
         let mut config = builder.with_single_cert(chain, key).map_err(refused)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         if settings.http2 {
             config.alpn_protocols.insert(0, HTTP2.to_vec());
         }
-        Ok(Self(Arc::new(ArcSwap::from_pointee(config))))
+        Ok(Self(Arc::new(ArcSwap::from_pointee(Accepting {
+            config: Arc::new(config),
+            condition,
+        }))))
+    }
+
+    /// Whom it lets in.
+    pub fn condition(&self) -> Condition {
+        self.0.load().condition.clone()
     }
 
     /// Takes the certificate of another one: handshakes from now on show it, connections that stand keep theirs.
@@ -117,7 +140,7 @@ impl Acceptor {
     /// # Errors
     /// If the handshake fails.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<Stream> {
-        let acceptor = TlsAcceptor::from(self.0.load_full());
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.0.load().config));
         Ok(Stream::Server(Box::new(acceptor.accept(stream).await?)))
     }
 }
@@ -280,9 +303,12 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 /// Demands a certificate of this CA.
-fn verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+fn verifier(
+    path: &Path,
+    cas: Vec<CertificateDer<'static>>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let mut roots = rustls::RootCertStore::empty();
-    for certificate in certificates(path)? {
+    for certificate in cas {
         roots.add(certificate).map_err(|source| TlsError::Refused {
             path: path.to_owned(),
             source,
@@ -294,6 +320,16 @@ fn verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
             path: path.to_owned(),
             source: rustls::Error::General(error.to_string()),
         })
+}
+
+/// A digest to know bytes by: SHA-256, in hex.
+fn fingerprint(bytes: &[u8]) -> String {
+    let digest = ::aws_lc_rs::digest::digest(&::aws_lc_rs::digest::SHA256, bytes);
+    digest
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -196,6 +196,58 @@ fn served(rig: &Rig) -> bool {
     answer.starts_with("HTTP/1.1 200")
 }
 
+/// A `client_ca` that is taken away reaches connections that stand: whom it let in has to come again, and is not let in.
+#[test]
+fn another_client_ca_reaches_connections_that_stand() {
+    let portal = Portal::start();
+    let (first, second) = (certificates(), certificates());
+    let trusted = tempfile::tempdir().unwrap();
+    let ca = trusted.path().join("apps.pem");
+    std::fs::copy(first.path().join("ca.pem"), &ca).unwrap();
+    let mut rig = rig(&portal, &format!(", client_ca = {ca:?}"), "");
+    let call = b"GET /rest/crm.deal.list?auth=T HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let app = tls::client(&[rig.certs.path()], &["http/1.1"], Some(first.path()));
+    let mut stands = connect(&rig.gate.address, &app);
+    let mut ask = |stream: &mut tls::Stream| {
+        let _ = stream.write_all(call);
+        let mut answer = vec![0; 12];
+        stream
+            .read_exact(&mut answer)
+            .map(|()| String::from_utf8(answer).unwrap())
+    };
+    assert_eq!(ask(&mut stands).unwrap(), "HTTP/1.1 200");
+    // What is left of the answer.
+    let _ = stands.read(&mut [0; 4096]).unwrap();
+    std::fs::copy(second.path().join("ca.pem"), &ca).unwrap();
+    rig.gate.signal(rustix::process::Signal::HUP);
+    while !rig
+        .gate
+        .admin("/metrics")
+        .text()
+        .contains("grantgate_policy_generation 2")
+    {
+        std::thread::yield_now();
+    }
+    assert_eq!(ask(&mut stands).unwrap(), "HTTP/1.1 421");
+    let mut rest = Vec::new();
+    let _ = stands.read_to_end(&mut rest);
+    assert!(
+        ask(&mut connect(&rig.gate.address, &app)).is_err(),
+        "nor by another connection"
+    );
+    let other = tls::client(&[rig.certs.path()], &["http/1.1"], Some(second.path()));
+    assert_eq!(
+        ask(&mut connect(&rig.gate.address, &other)).unwrap(),
+        "HTTP/1.1 200"
+    );
+    assert_eq!(portal.take().len(), 2);
+    rig.gate.stop();
+    assert_eq!(
+        rig.gate.records_of("call.rejected")[0]["reason"],
+        "host_unknown"
+    );
+}
+
 /// A peer that says nothing is closed, and a body that ends by a reset without an error is no body.
 #[test]
 fn silence_and_a_reset_body_end_their_connection_and_call() {

@@ -309,3 +309,63 @@ fn a_changed_catalogue_comes_into_force_and_its_operations_keep_their_counts() {
             .any(|line| line.contains("crm.deal.get") && line.contains("deny"))
     );
 }
+
+/// Secrets may come after the configuration that names them, as a cluster makes its objects in any order: the gate takes
+/// it over by itself once all is there.
+#[test]
+fn a_secret_that_comes_late_is_waited_for() {
+    let portal = Portal::start();
+    let (dir, mut gate) = started(&Setup::before(&portal.address).grant("T", &["crm"]));
+    let secret = dir.path().join("secret");
+    let mut after = Setup::before(&portal.address);
+    after.after = format!("[[gate.grant]]\ntoken = {{ file = {secret:?} }}\nscopes = [\"user\"]\n");
+    rewrite(dir.path(), &after.text(dir.path()));
+    wait_for(&gate, "policy_rejected", "1");
+    assert_eq!(
+        call(&gate, "user.get").0,
+        403,
+        "the generation in force stays"
+    );
+    fs::write(&secret, "T").unwrap();
+    wait_for(&gate, "policy_generation", "2");
+    assert_eq!(call(&gate, "user.get").0, 200);
+    gate.stop();
+}
+
+/// How long calls under way may take is what the generation in force says when the stop is asked for.
+#[test]
+fn a_shorter_grace_holds_at_once() {
+    let portal = Portal::scripted(|_| Reply::Hang(Vec::new()));
+    let setup = Setup::before(&portal.address).grant("T", &["crm"]);
+    let (dir, mut gate) = started(&setup);
+    let mut under_way = Client::connect(&gate.address);
+    under_way.send(b"GET /rest/crm.deal.list?auth=T HTTP/1.1\r\nhost: gate\r\n\r\n");
+    while portal.received().is_empty() {
+        std::thread::yield_now();
+    }
+    rewrite(
+        dir.path(),
+        &setup.section("[limits]\ngrace_secs = 1").text(dir.path()),
+    );
+    gate.signal(Signal::HUP);
+    wait_for(&gate, "policy_generation", "2");
+    let asked = std::time::Instant::now();
+    gate.stop();
+    assert!(
+        asked.elapsed() < std::time::Duration::from_secs(10),
+        "the default is thirty"
+    );
+}
+
+/// A guarantee that was given does not change while the program runs.
+#[test]
+fn another_guarantee_takes_a_restart() {
+    let portal = Portal::start();
+    let setup = Setup::before(&portal.address).grant("T", &["crm"]);
+    let (dir, mut gate) = started(&setup);
+    let weaker = setup.section("[audit]\nguarantee = \"durable\"");
+    rewrite(dir.path(), &weaker.text(dir.path()));
+    wait_for(&gate, "policy_rejected", "1");
+    assert!(gate.log().contains("this takes a restart"));
+    gate.stop();
+}

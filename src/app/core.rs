@@ -302,6 +302,10 @@ impl Place {
                 gate,
                 peer: peer.to_string(),
                 client: None,
+                condition: tls
+                    .as_ref()
+                    .map(crate::tls::Acceptor::condition)
+                    .unwrap_or_default(),
             };
             let stop = async move {
                 let _ = stopping.wait_for(|stop| *stop >= Stop::Drain).await;

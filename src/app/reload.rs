@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +12,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::assemble::{self, Memory};
-use crate::audit::{self, EventKind, Journal, OnAuditFailure, PolicyRecord, PolicyRejection};
+use crate::audit::{
+    self, EventKind, Guarantee, Journal, OnAuditFailure, PolicyRecord, PolicyRejection,
+};
 use crate::clock::Timestamp;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Files};
 use crate::model::{Secret, TokenIdKey};
 use crate::proxy::Budget;
 use crate::snapshot::Snapshot;
@@ -36,11 +37,11 @@ pub(super) struct Reloader {
     memory: Arc<Memory>,
     fixed: Fixed,
     admin_tls: Option<Acceptor>,
-    files: Vec<PathBuf>,
-    /// The files as they were when they were last read.
-    read: Vec<Stamp>,
+    /// The files that the generation in force was read from, and those of one that was refused, as they were when they were
+    /// read.
+    read: Files,
     /// A change that has been seen once.
-    pending: Option<Vec<Stamp>>,
+    pending: Option<Files>,
 }
 
 /// What must stay as it is while the program runs: ports, and what lies on disk.
@@ -49,14 +50,11 @@ struct Fixed {
     state: PathBuf,
     /// A name of the key, if one is given: the key itself is not kept.
     token_id_key: Option<String>,
-    journal: audit::Settings,
+    journal: (audit::Settings, Guarantee),
     shared: Option<String>,
     admin: (SocketAddr, bool),
     gates: Vec<(String, Vendor, SocketAddr, Option<String>)>,
 }
-
-/// What tells one state of a file from another, symbolic links followed; `None` for one that is not there.
-type Stamp = Option<(u64, u64, u64, i64, i64)>;
 
 impl Fixed {
     fn of(config: &Config) -> Self {
@@ -66,11 +64,14 @@ impl Fixed {
                 .token_id_key
                 .as_deref()
                 .map(|key| TokenIdKey::new(key).fingerprint()),
-            journal: audit::Settings {
-                // What becomes of calls is taken over.
-                on_failure: OnAuditFailure::default(),
-                ..config.audit.clone()
-            },
+            journal: (
+                audit::Settings {
+                    // What becomes of calls is taken over.
+                    on_failure: OnAuditFailure::default(),
+                    ..config.audit.clone()
+                },
+                config.guarantee,
+            ),
             shared: config.shared.as_ref().map(|shared| shared.digest.clone()),
             admin: (config.admin.listen, config.admin.tls.is_some()),
             gates: config
@@ -94,7 +95,7 @@ impl Fixed {
             ),
             (
                 self.journal != other.journal,
-                "the journal's place or deadline",
+                "`audit`, but for `on_audit_failure`",
             ),
             (self.shared != other.shared, "`state.redis`"),
             (self.admin != other.admin, "the admin listener"),
@@ -118,13 +119,14 @@ impl Reloader {
         memory: Arc<Memory>,
     ) -> impl FnOnce(Arc<ArcSwap<Snapshot>>, Arc<Budget>) -> Self + use<> {
         let (path, fixed) = (path.to_owned(), Fixed::of(config));
-        let (admin_tls, files) = (config.admin.tls.clone(), config.files.clone());
+        let admin_tls = config.admin.tls.clone();
         // What has changed since the text was read is a change.
+        let main = Files::of(&path);
         let same = fs::read_to_string(&path).is_ok_and(|now| now == text);
         let read = if same {
-            stamps(&path, &files)
+            config.files.clone().and(&main)
         } else {
-            Vec::new()
+            Files::default()
         };
         move |snapshots, budget| Self {
             path,
@@ -135,7 +137,6 @@ impl Reloader {
             memory,
             fixed,
             admin_tls,
-            files,
             read,
             pending: None,
         }
@@ -143,7 +144,7 @@ impl Reloader {
 
     /// True once a change of the files has stood still for a while.
     pub(super) fn has_changed(&mut self) -> bool {
-        let now = stamps(&self.path, &self.files);
+        let now = self.read.now().and(&Files::of(&self.path));
         if now == self.read {
             self.pending = None;
             return false;
@@ -156,26 +157,34 @@ impl Reloader {
     /// Reads the configuration anew and brings it into force, or says why it cannot.
     pub(super) fn reload(&mut self, journal: &Journal) {
         // What changes while it is read is looked at again.
-        self.read = stamps(&self.path, &self.files);
+        let main = Files::of(&self.path);
         self.pending = None;
         match fs::read_to_string(&self.path) {
-            Ok(text) => self.take(&text, journal),
+            Ok(text) => self.take(&text, &main, journal),
             Err(error) => {
+                self.read = main.and(&self.read.now());
                 tracing::error!(path = %self.path.display(), %error, "the configuration cannot be read");
                 self.reject(journal, None, "the file cannot be read");
             }
         }
     }
 
-    fn take(&mut self, text: &str, journal: &Journal) {
+    fn take(&mut self, text: &str, main: &Files, journal: &Journal) {
         let id = self.key.identify(&Secret::new(text.as_bytes())).to_string();
         let config = match Config::parse(&self.path, text) {
             Ok(config) => config,
             Err(error) => {
+                // A file of it that is not there, or wrong, may come: it is looked at, as are those of the one in force.
+                let named = match &error {
+                    ConfigError::Invalid { files, .. } => files.clone(),
+                    ConfigError::Unreadable { .. } => Files::default(),
+                };
+                self.read = named.and(main).and(&self.read.now());
                 tracing::error!("the configuration was not taken over:\n{error}");
                 return self.reject(journal, Some(&id), &in_short(&error));
             }
         };
+        self.read = config.files.clone().and(main);
         if let Some(what) = self.fixed.changed(&Fixed::of(&config)) {
             tracing::error!(
                 what,
@@ -188,10 +197,6 @@ impl Reloader {
         }
         if let (Some(old), Some(new)) = (&self.admin_tls, &config.admin.tls) {
             old.replace(new);
-        }
-        if self.files != config.files {
-            self.files.clone_from(&config.files);
-            self.read = stamps(&self.path, &self.files);
         }
         let generation = self.snapshots.load().generation + 1;
         let limits = &config.limits;
@@ -245,27 +250,11 @@ pub(super) fn loaded(journal: &Journal, metrics: &Metrics, snapshot: &Snapshot, 
 fn in_short(error: &ConfigError) -> String {
     match error {
         ConfigError::Unreadable { .. } => "the file cannot be read".to_owned(),
-        ConfigError::Invalid { problems } => {
+        ConfigError::Invalid { problems, .. } => {
             let first = problems.first().map_or(0, |problem| problem.line);
             let count = problems.len();
             let errors = if count == 1 { "error" } else { "errors" };
             format!("{count} {errors}, the first in line {first}: the process log has all of it")
         }
     }
-}
-
-fn stamps(path: &Path, files: &[PathBuf]) -> Vec<Stamp> {
-    std::iter::once(path)
-        .chain(files.iter().map(PathBuf::as_path))
-        .map(|path| {
-            let found = fs::metadata(path).ok()?;
-            Some((
-                found.dev(),
-                found.ino(),
-                found.size(),
-                found.mtime(),
-                found.mtime_nsec(),
-            ))
-        })
-        .collect()
 }

@@ -224,6 +224,30 @@ fn open_sinks(
     Ok((further, Sinks::Two(both)))
 }
 
+impl Journal {
+    /// Writes what is queued and closes the journal in order; false if its disk does not answer within its deadline and this
+    /// much longer. Who waits for a disk that hangs waits for ever.
+    pub fn close(mut self, patience: Duration) -> bool {
+        self.inbox.close();
+        let Some(writer) = self.writer.take() else {
+            return true;
+        };
+        let until = Instant::now() + self.deadline + patience;
+        while !writer.is_finished() {
+            if Instant::now() > until {
+                return false;
+            }
+            std::thread::park_timeout(LOOK);
+        }
+        // A writer that panicked has said so already; there is nothing left to save.
+        let _ = writer.join();
+        true
+    }
+}
+
+/// How often it is seen whether the writer has finished.
+const LOOK: Duration = Duration::from_millis(2);
+
 impl Drop for Journal {
     fn drop(&mut self) {
         self.inbox.close();

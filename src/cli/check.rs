@@ -136,7 +136,7 @@ fn in_json(argument: &ConfigArgument) -> u8 {
             };
             (OK, answer)
         }
-        Err(ConfigError::Invalid { problems }) => {
+        Err(ConfigError::Invalid { problems, .. }) => {
             let (warnings, gates) = (Vec::new(), Vec::new());
             (
                 USAGE,

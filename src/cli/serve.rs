@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
 use super::ConfigArgument;
 use super::log::Log;
@@ -62,4 +62,10 @@ fn forbid_core_file() {
     };
     // Lowering a limit needs no right.
     let _ = setrlimit(Resource::Core, none);
+    // Where cores go to a program the limit does not hold (core(5)). What else this takes away, the process's own files in
+    // /proc, only its user and root would look at.
+    let piped = std::fs::read("/proc/sys/kernel/core_pattern");
+    if piped.is_ok_and(|pattern| pattern.starts_with(b"|")) {
+        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    }
 }

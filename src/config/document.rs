@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::DeTable;
 
+use super::files::Files;
 use super::report::{Finding, Notice};
 use super::section::Section;
 use super::settings::ROOT;
@@ -29,7 +30,7 @@ pub(super) struct Document<'t> {
     pub(super) problems: RefCell<Vec<Finding>>,
     pub(super) warnings: RefCell<Vec<Finding>>,
     /// Other files that the settings lead to.
-    files: RefCell<Vec<PathBuf>>,
+    files: RefCell<Files>,
 }
 
 impl<'t> Document<'t> {
@@ -52,17 +53,14 @@ impl<'t> Document<'t> {
         }
     }
 
-    /// Notes a file that the configuration is read from as well.
+    /// Notes a file that the configuration is read from as well. To be called before it is read.
     pub(super) fn depends_on(&self, path: impl Into<PathBuf>) {
-        self.files.borrow_mut().push(path.into());
+        self.files.borrow_mut().note(path.into());
     }
 
     /// The files noted.
-    pub(super) fn files(&self) -> Vec<PathBuf> {
-        let mut files = self.files.borrow().clone();
-        files.sort_unstable();
-        files.dedup();
-        files
+    pub(super) fn files(&self) -> Files {
+        self.files.borrow().clone()
     }
 
     /// The top of the document; `None` if it is not TOML.

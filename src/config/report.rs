@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::document::Span;
+use super::files::Files;
 
 /// Something found at a place of the text.
 #[derive(Debug, Clone)]
@@ -32,6 +33,8 @@ pub enum ConfigError {
     Invalid {
         /// Each problem with its place.
         problems: Vec<Notice>,
+        /// The files that it leads to, as far as it could be read.
+        files: Files,
     },
 }
 

@@ -1,5 +1,6 @@
 //! HTTP/2 from apps (RFC 9113): the same calls, several on one connection, and what keeps a peer from flooding it.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -19,9 +20,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::answer::{AnswerBody, BrokenOff};
+use super::exchange::Arrival;
 use super::fault::guarded;
 use super::frames::Frames;
-use super::{Connection, Core};
+use super::{Connection, Core, respond};
+use crate::model::Reason;
 use crate::snapshot::Limits;
 
 /// Calls that one connection may have under way.
@@ -90,6 +93,10 @@ where
             _ = look.tick() => match (activity.verdict(limits), told_to_go) {
                 (Verdict::Abuse(why), _) => {
                     tracing::debug!(why, peer = connection.peer, "a connection is closed");
+                    if let Some(gate) = core.snapshots.load().gate(connection.gate) {
+                        let reason = Reason::AmbiguousFraming;
+                        respond::reject(core, gate, connection, Arrival::now(), reason, why);
+                    }
                     return Ok(());
                 }
                 // A peer that does not answer GOAWAY is closed, once what is left of an answer has had its time.
@@ -147,8 +154,10 @@ struct Activity {
     calls: AtomicUsize,
     ended: AtomicUsize,
     given_up: AtomicUsize,
-    /// Answers of which a piece waits for the peer to take it.
-    offered: AtomicUsize,
+    /// Since when a piece waits for the peer to take it, of each answer of which one does, in the order in which they began to.
+    offered: Mutex<BTreeMap<u64, Instant>>,
+    /// How many pieces have waited.
+    offers: AtomicU64,
     bytes: AtomicU64,
     /// Those of them that carry no call.
     chatter: AtomicU64,
@@ -200,6 +209,16 @@ impl Activity {
         self.calls.load(Ordering::Relaxed) == 0 && self.last().progress.elapsed() > time
     }
 
+    fn offered(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Instant>> {
+        self.offered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long the peer has let the piece wait that waits longest: that it takes others is no excuse.
+    fn longest_offer(&self) -> Duration {
+        let first = self.offered().values().next().copied();
+        first.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
     fn verdict(&self, limits: &Limits) -> Verdict {
         let now = Instant::now();
         let mut last = self.last();
@@ -220,7 +239,7 @@ impl Activity {
         let too_much = |bytes: u64| bytes as f64 > CHATTER as f64 * since.max(LOOK.as_secs_f64());
         if self.given_up.load(Ordering::Relaxed) > GIVEN_UP + self.ended.load(Ordering::Relaxed) {
             Verdict::Abuse("the peer gives up one call after the other")
-        } else if self.offered.load(Ordering::Relaxed) > 0 && still > limits.answer_idle {
+        } else if self.longest_offer() > limits.answer_idle {
             Verdict::Abuse("the peer takes no byte of its answers")
         } else if idle && too_much(read) && still > LOOK {
             Verdict::Abuse("the peer talks without calling")
@@ -238,7 +257,8 @@ impl Activity {
 struct CallUnderWay {
     activity: Arc<Activity>,
     ended: bool,
-    offered: bool,
+    /// The piece that waits for the peer.
+    offered: Option<u64>,
 }
 
 impl CallUnderWay {
@@ -248,21 +268,20 @@ impl CallUnderWay {
         Self {
             activity: Arc::clone(activity),
             ended: false,
-            offered: false,
+            offered: None,
         }
     }
 
     /// A piece waits for the peer, or has been taken.
     fn offers(&mut self, offered: bool) {
-        if self.offered != offered {
-            self.offered = offered;
-            if offered {
-                self.activity.offered.fetch_add(1, Ordering::Relaxed);
-            } else {
-                self.activity.offered.fetch_sub(1, Ordering::Relaxed);
-            }
+        if let Some(taken) = self.offered.take() {
+            self.activity.offered().remove(&taken);
         }
-        if !offered {
+        if offered {
+            let number = self.activity.offers.fetch_add(1, Ordering::Relaxed);
+            self.activity.offered().insert(number, Instant::now());
+            self.offered = Some(number);
+        } else {
             self.activity.progress();
         }
     }

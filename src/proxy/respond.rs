@@ -262,7 +262,14 @@ pub(super) fn unread(
         Unread::Broken => "the body's framing is broken, or the app went away within it",
         Unread::Timeout => "the body did not go on in time",
     };
-    reject(core, gate, connection, arrival, detail);
+    reject(
+        core,
+        gate,
+        connection,
+        arrival,
+        Reason::AmbiguousFraming,
+        detail,
+    );
     let fault = Fault {
         reason: Reason::AmbiguousFraming,
         detail,
@@ -291,15 +298,41 @@ pub(super) fn unread(
     response
 }
 
+/// Sends an app away that was let in under another `client_ca` than the gate's: it may come again (RFC 9110 section 15.5.20).
+pub(super) fn misdirected(
+    core: &Core,
+    gate: &Gate,
+    connection: &Connection,
+    arrival: Arrival,
+) -> Answer {
+    let fault = Fault {
+        reason: Reason::HostUnknown,
+        detail: "the connection was let in under another client_ca than the one that holds now",
+    };
+    reject(core, gate, connection, arrival, fault.reason, fault.detail);
+    let refusal = Refusal {
+        reason: fault.reason,
+        fault: Some(fault),
+        missing: &[],
+        version: ApiVersion::Sole,
+        answer: AnswerShape::Usual,
+        credential: None,
+    };
+    let mut response = without_exchange(gate, &refusal);
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
+    response
+}
+
 /// Records and counts a request that was refused below the dialect.
 pub(super) fn reject(
     core: &Core,
     gate: &Gate,
     connection: &Connection,
     arrival: Arrival,
+    reason: Reason,
     detail: &str,
 ) {
-    let reason = Reason::AmbiguousFraming;
     core.metrics.rejected(&gate.name, reason);
     let record = RejectionRecord {
         time: arrival.time,

@@ -12,8 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::exchange::Arrival;
 use super::fault::guarded;
 use super::{Core, http2, respond};
+use crate::model::Reason;
 use crate::snapshot::Limits;
-use crate::tls::{ClientIdentity, Fair};
+use crate::tls::{ClientIdentity, Condition, Fair};
 
 /// One connection from an app.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct Connection {
     pub peer: String,
     /// Who the app is by its certificate.
     pub client: Option<ClientIdentity>,
+    /// Whom the gate let in when the connection was made.
+    pub condition: Condition,
 }
 
 /// What is spoken on a connection.
@@ -65,7 +68,8 @@ pub async fn serve<S>(
         && let Some(gate) = core.snapshots.load().gate(connection.gate)
     {
         // The parser has refused the request before it became a call.
-        respond::reject(&core, gate, &connection, Arrival::now(), detail);
+        let reason = Reason::AmbiguousFraming;
+        respond::reject(&core, gate, &connection, Arrival::now(), reason, detail);
     }
 }
 

@@ -12,27 +12,34 @@ pub struct ClientIdentity {
 }
 
 impl ClientIdentity {
-    /// The first name that says most: a SPIFFE id or another URI, a DNS name, the subject's common name.
+    /// The name that says most: a SPIFFE id, which is a URI of that scheme and nothing else; another URI, a DNS name, the
+    /// subject's common name. A certificate without any is known by its digest.
     pub(super) fn of(certificate: &[u8]) -> Option<Self> {
-        let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-        let names = certificate.subject_alternative_name().ok().flatten();
+        let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+        let names = parsed.subject_alternative_name().ok().flatten();
         let names = names.map_or([].as_slice(), |names| &names.value.general_names);
-        let uri = names.iter().find_map(|name| match name {
-            GeneralName::URI(uri) => Some(*uri),
-            _ => None,
-        });
+        let uris = || {
+            names.iter().filter_map(|name| match name {
+                GeneralName::URI(uri) => Some(*uri),
+                _ => None,
+            })
+        };
+        if let Some(spiffe) = uris().find(|uri| uri.starts_with("spiffe://")) {
+            return Some(Self {
+                id: spiffe.to_owned(),
+                source: "spiffe",
+            });
+        }
         let dns = names.iter().find_map(|name| match name {
             GeneralName::DNSName(dns) => Some(*dns),
             _ => None,
         });
-        let common = certificate.subject().iter_common_name().next();
-        let id = uri
-            .or(dns)
-            .or_else(|| common.and_then(|name| name.as_str().ok()))?;
-        let spiffe = id.starts_with("spiffe://");
+        let mut common = parsed.subject().iter_common_name();
+        let common = common.next().and_then(|name| name.as_str().ok());
+        let named = uris().next().or(dns).or(common).map(str::to_owned);
         Some(Self {
-            id: id.to_owned(),
-            source: if spiffe { "spiffe" } else { "mtls" },
+            id: named.unwrap_or_else(|| super::fingerprint(certificate)),
+            source: "mtls",
         })
     }
 }

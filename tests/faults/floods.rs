@@ -244,6 +244,42 @@ fn is_quiet(pid: u32) -> bool {
     (cpu(pid) - spent).as_secs_f64() < 0.5 * began.elapsed().as_secs_f64()
 }
 
+/// Calls that end beside answers that the peer does not take are no excuse for those.
+#[test]
+fn refused_calls_beside_answers_that_nobody_takes() {
+    let _turn = turn();
+    let portal = Portal::scripted(|_| {
+        Reply::Bytes(ok(&format!("{{\"result\":{:?}}}", "x".repeat(300_000))))
+    });
+    let rig = rig(&portal, "[limits]\nanswer_idle_secs = 1");
+    let mut stream = open(&rig.gate.address, &rig.app, NO_WINDOW);
+    for number in 0..10 {
+        stream.write_all(&get(number * 2 + 1)).unwrap();
+    }
+    let began = Instant::now();
+    let mut number = 21;
+    while began.elapsed() < Duration::from_secs(10) {
+        let refused = frame(
+            HEADERS,
+            END_STREAM | END_HEADERS,
+            number,
+            &block("HEAD", "/rest/task.item.list"),
+        );
+        if stream.write_all(&refused).is_err() {
+            break;
+        }
+        number += 2;
+        std::thread::park_timeout(Duration::from_millis(300));
+    }
+    assert!(
+        began.elapsed() < Duration::from_secs(8),
+        "the connection is closed"
+    );
+    until("all free", Duration::from_secs(5), || {
+        metric(&rig.gate, "grantgate_calls_in_flight{gate=\"portal\"}") == 0.0
+    });
+}
+
 /// A peer that takes no byte of its answers is closed, and what it held is free again.
 #[test]
 fn a_window_of_zero_holds_nothing_for_long() {

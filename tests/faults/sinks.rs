@@ -373,3 +373,37 @@ fn f08_a_directory_is_closed_to_all() {
     assert_eq!(rig.gate.records_of("audit.gap").len(), 0);
     assert_eq!(verify(&rig.gate.state_dir()).0, 0);
 }
+
+/// F06 and F20: a disk that hangs does not keep the gate from ending when it is asked twice; the calls get their ends at the
+/// next start.
+#[test]
+fn f20_a_disk_that_hangs_does_not_hold_the_end() {
+    let _turn = turn();
+    let Some(mut rig) = Rig::start(false, "deadline_ms = 500") else {
+        return;
+    };
+    let audit = rig.first();
+    rig.ail(30_000, &[&audit]);
+    until("a refusal", Duration::from_secs(10), || {
+        rig.load.told().of(503) > 0
+    });
+    rig.gate.signal(rustix::process::Signal::TERM);
+    until("stopping", Duration::from_secs(5), || {
+        rig.gate.admin("/readyz").text().contains("stopping")
+    });
+    rig.gate.signal(rustix::process::Signal::TERM);
+    let asked = std::time::Instant::now();
+    let code = rig.gate.wait().code();
+    let took = asked.elapsed();
+    rig.load.stop();
+    report(
+        "F20",
+        &format!("asked twice while the disk hangs: gone after {took:?} with {code:?}"),
+    );
+    assert_eq!(code, Some(1));
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(rig.gate.log().contains("does not answer"));
+    rig.setup.env.clear();
+    Gate::start_in(&rig.dir, &rig.setup).stop();
+    assert_eq!(verify(&rig.gate.state_dir()).0, 0);
+}
