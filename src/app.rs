@@ -216,21 +216,10 @@ where
                 reloader.reload(&journal);
             }
         }
-        // A supervisor knows then that the silence is meant.
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        let grace = assembled.snapshots.load().limits.grace;
-        tracing::info!(grace_secs = grace.as_secs(), "stopping: calls under way may end");
         health.stopping();
         stop.send_replace(Stop::Drain);
-        let mut patience = grace;
-        tokio::select! {
-            () = threads.drained() => {}
-            () = tokio::time::sleep(grace) => tracing::warn!("the time for calls under way is over"),
-            () = abort_asked => {
-                tracing::warn!("asked again: stopping at once");
-                patience = Duration::ZERO;
-            }
-        }
+        let grace = assembled.snapshots.load().limits.grace;
+        let patience = drain(grace, threads.drained(), abort_asked).await;
         admin.abort();
         Ok(patience)
     });
@@ -248,6 +237,32 @@ where
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Waits until calls under way have ended, for as long as they may take or until it is asked for again; how long the journal
+/// may take beyond its deadline.
+async fn drain(
+    grace: Duration,
+    drained: impl Future<Output = ()>,
+    again: impl Future<Output = ()>,
+) -> Duration {
+    // A supervisor knows then that the silence is meant.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    tracing::info!(
+        grace_secs = grace.as_secs(),
+        "stopping: calls under way may end"
+    );
+    tokio::select! {
+        () = drained => grace,
+        () = tokio::time::sleep(grace) => {
+            tracing::warn!("the time for calls under way is over");
+            grace
+        }
+        () = again => {
+            tracing::warn!("asked again: stopping at once");
+            Duration::ZERO
+        }
+    }
 }
 
 /// Writes the ready file in one step: whoever sees it sees all of it.

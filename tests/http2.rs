@@ -208,7 +208,7 @@ fn another_client_ca_reaches_connections_that_stand() {
     let call = b"GET /rest/crm.deal.list?auth=T HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let app = tls::client(&[rig.certs.path()], &["http/1.1"], Some(first.path()));
     let mut stands = connect(&rig.gate.address, &app);
-    let mut ask = |stream: &mut tls::Stream| {
+    let ask = |stream: &mut tls::Stream| {
         let _ = stream.write_all(call);
         let mut answer = vec![0; 12];
         stream

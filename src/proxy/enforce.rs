@@ -70,10 +70,6 @@ pub(super) fn divide(
 }
 
 /// What becomes of a request.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it lives for a moment on the path of every call"
-)]
 pub(super) enum Enforced {
     /// It goes on.
     Permitted(Permitted),

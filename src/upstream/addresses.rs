@@ -31,8 +31,7 @@ fn is_global(address: IpAddr) -> bool {
 fn is_global_v4(address: Ipv4Addr) -> bool {
     let special = match address.octets() {
         // "This network", shared with a carrier (RFC 6598), protocol assignments, benchmarks (RFC 2544), reserved.
-        [0, ..] | [192, 0, 0, _] | [198, 18..=19, ..] | [240..=255, ..] => true,
-        [100, 64..=127, ..] => true,
+        [0 | 240..=255, ..] | [192, 0, 0, _] | [198, 18..=19, ..] | [100, 64..=127, ..] => true,
         _ => false,
     };
     !(special

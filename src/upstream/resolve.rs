@@ -13,10 +13,13 @@ use super::PrivateAddresses;
 /// How long the addresses that a name had last may stand in for those that it has.
 const KEPT: Duration = Duration::from_mins(10);
 
+/// Addresses, and when a name was found to have them.
+type Found = (Instant, Vec<SocketAddr>);
+
 /// The addresses that a name had last, and the one look-up that may be under way.
 #[derive(Debug, Default)]
 pub struct LastKnown {
-    found: Arc<Mutex<Option<(Instant, Vec<SocketAddr>)>>>,
+    found: Arc<Mutex<Option<Found>>>,
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
