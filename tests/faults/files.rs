@@ -46,7 +46,7 @@ const HARMS: [Harm; 5] = [
     }),
     ("closed to all", Harmed::Nothing, |path| {
         use std::os::unix::fs::PermissionsExt as _;
-        fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
     }),
 ];
 

@@ -364,7 +364,7 @@ fn f08_a_directory_is_closed_to_all() {
         return;
     };
     let audit = rig.first();
-    fs::set_permissions(&audit, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&audit, fs::Permissions::from_mode(0o000)).unwrap();
     rig.load.more(300);
     fs::set_permissions(&audit, fs::Permissions::from_mode(0o700)).unwrap();
     let told = rig.load.stop();
