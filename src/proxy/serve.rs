@@ -91,7 +91,10 @@ where
         .max_buf_size(limits.head)
         .half_close(false)
         .writev(false)
-        .serve_connection(TokioIo::new(Fair::new(stream)), service);
+        .serve_connection(
+            TokioIo::new(Fair::new(stream).with_patience(limits.answer_idle)),
+            service,
+        );
     let mut served = pin!(served);
     tokio::select! {
         ended = served.as_mut() => ended,

@@ -1,27 +1,66 @@
 //! A connection that leaves time for others.
 
+use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 /// What is read in a row before other tasks have their turn, in bytes. What a peer sends may be dear to look at, byte by
 /// byte, and come faster than it is.
 const AT_ONCE: usize = 64 * 1024;
 
-/// A connection from which a task reads so much, and then lets others go on.
+/// A connection from which a task reads so much, and then lets others go on; and which ends if its peer takes nothing.
 #[derive(Debug)]
 pub struct Fair<S> {
     stream: S,
     /// Read since there was last nothing to read.
     read: usize,
+    /// How long the peer may take no byte of what is to be written; `None` for ever.
+    patience: Option<Duration>,
+    /// Runs while it takes none.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Fair<S> {
     /// Reads from this stream.
     pub const fn new(stream: S) -> Self {
-        Self { stream, read: 0 }
+        Self {
+            stream,
+            read: 0,
+            patience: None,
+            timer: None,
+        }
+    }
+
+    /// Ends with an error if the peer takes no byte for so long. The system's own time-out (`TCP_USER_TIMEOUT`) looks at a
+    /// closed window at ever longer intervals.
+    pub const fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = Some(patience);
+        self
+    }
+
+    /// What a write came to, unless the peer has taken nothing for too long.
+    fn in_time<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        let Some(patience) = self.patience.filter(|_| written.is_pending()) else {
+            self.timer = None;
+            return written;
+        };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(patience)));
+        match timer.as_mut().poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) => Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the peer takes no byte of what is sent",
+            ))),
+        }
     }
 }
 
@@ -52,11 +91,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Fair<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.in_time(written, cx)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.in_time(flushed, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -69,6 +110,29 @@ mod tests {
     use tokio::io::AsyncReadExt as _;
 
     use super::*;
+
+    #[test]
+    fn a_peer_that_takes_nothing_is_given_up() {
+        use tokio::io::AsyncWriteExt as _;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (ours, mut theirs) = tokio::io::duplex(8);
+            let mut ours = Fair::new(ours).with_patience(Duration::from_millis(50));
+            // As long as it takes something it may take its time.
+            let (written, ()) = tokio::join!(ours.write_all(&[0; 24]), async {
+                for _ in 0..2 {
+                    tokio::time::sleep(Duration::from_millis(30)).await;
+                    theirs.read_exact(&mut [0; 8]).await.unwrap();
+                }
+            });
+            written.unwrap();
+            let error = ours.write_all(&[0; 24]).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        });
+    }
 
     #[test]
     fn others_have_their_turn() {
