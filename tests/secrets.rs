@@ -15,6 +15,7 @@ const CANARIES: [&str; 4] = [TOKEN, UNKNOWN, HOOK, ENV];
 /// A canary as it could have been written: raw, percent-encoded, escaped as JSON may, hex, and base64 at three offsets.
 fn spellings(canary: &str) -> Vec<String> {
     let hex: String = canary.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let upper = hex.to_uppercase();
     let percent: String = canary.bytes().map(|byte| format!("%{byte:02X}")).collect();
     let escaped: String = canary
         .bytes()
@@ -24,6 +25,7 @@ fn spellings(canary: &str) -> Vec<String> {
         canary.to_owned(),
         escaped,
         hex,
+        upper,
         percent.clone(),
         percent.to_lowercase(),
     ];
@@ -251,6 +253,115 @@ fn f29_planted_secrets_appear_nowhere() {
                 );
             }
         }
+    }
+}
+
+/// F29: the same of the other vendors' places for credentials, personal access tokens in base64 among them.
+#[test]
+fn f29_secrets_of_ringcentral_and_livechat_appear_nowhere() {
+    let basic = |pat: &str| base64(format!("account:{pat}").as_bytes());
+    for (vendor, scope, targets) in [
+        (
+            "ringcentral",
+            "ReadMessages",
+            [
+                "/restapi/v1.0/account/~/extension/~/message-store",
+                "/restapi/v1.0/account/~/call-log",
+                "/restapi/v1.0/no/such/thing",
+                "/restapi/oauth/token",
+                "/restapi/oauth/revoke",
+            ],
+        ),
+        (
+            "livechat",
+            "chats--all:ro",
+            [
+                "/v3.6/agent/action/list_chats",
+                "/v3.6/agent/action/send_event",
+                "/v3.6/agent/action/no_such",
+                "/v2/token",
+                "/v2/info",
+            ],
+        ),
+    ] {
+        let portal = Portal::start();
+        let mut gate = Setup::before(&portal.address)
+            .of(vendor)
+            .with(&format!(
+                "authorization_server = \"http://{}\"",
+                portal.address
+            ))
+            .grant(TOKEN, &[scope])
+            .grant(&format!("account:{HOOK}"), &[scope])
+            .start();
+        let mut answers = String::new();
+        for target in targets {
+            for token in [TOKEN, UNKNOWN, HOOK] {
+                let pat = basic(token);
+                for (field, query, body) in [
+                    (
+                        format!("authorization: Bearer {token}"),
+                        String::new(),
+                        "{}".to_owned(),
+                    ),
+                    (
+                        format!("authorization: Basic {pat}"),
+                        String::new(),
+                        "{}".to_owned(),
+                    ),
+                    (
+                        format!("authorization: {token}"),
+                        String::new(),
+                        "{}".to_owned(),
+                    ),
+                    (
+                        format!("x-{token}: {token}"),
+                        format!("?access_token={token}"),
+                        "{}".to_owned(),
+                    ),
+                    (
+                        format!("authorization: Bearer {token}"),
+                        format!("?access_token={token}&{token}={token}&x[{token}]=%22{token}"),
+                        format!("{{\"token\":\"{token}\",\"{token}\":1}}"),
+                    ),
+                    (
+                        format!("cookie: {token}\r\nx-api-version: {token}"),
+                        format!("?region={token}"),
+                        format!("{{\"x\":\"\\u0022{token}"),
+                    ),
+                ] {
+                    for kind in ["application/json", "application/x-www-form-urlencoded"] {
+                        let body = if kind == "application/json" {
+                            body.clone()
+                        } else {
+                            format!(
+                                "grant_type=refresh_token&refresh_token={token}&client_secret={token}&token={token}"
+                            )
+                        };
+                        let request = format!(
+                            "POST {target}{query} HTTP/1.1\r\nhost: gate\r\n{field}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}",
+                            body.len()
+                        );
+                        let mut client = Client::connect(&gate.address);
+                        client.send(request.as_bytes());
+                        if let Some(answer) = client.answer() {
+                            answers += &format!("{:?} {}\n", answer.headers, answer.text());
+                        }
+                    }
+                }
+            }
+        }
+        let pages: String = ["/metrics", "/readyz", "/healthz", "/grants", "/"]
+            .iter()
+            .map(|page| gate.admin(page).text())
+            .collect();
+        gate.stop();
+        assert_clean("an answer", &answers);
+        assert_clean("an admin page", &pages);
+        assert_clean("the process log", &gate.log());
+        let journal = journal_text(&gate.state_dir());
+        assert!(journal.lines().count() > 100, "{vendor}");
+        assert_clean("the journal", &journal);
     }
 }
 

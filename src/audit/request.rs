@@ -74,5 +74,14 @@ fn query_key(pair: &str) -> &str {
             }
         }
     });
-    named.unwrap_or("?")
+    named.filter(|key| !may_be_secret(key)).unwrap_or("?")
 }
+
+/// True for what no parameter is called and tokens look like: a long run of letters and digits.
+fn may_be_secret(key: &str) -> bool {
+    let mut runs = key.as_bytes().split(|byte| !byte.is_ascii_alphanumeric());
+    runs.any(|run| run.len() >= SECRET && run.iter().any(u8::is_ascii_digit))
+}
+
+/// The length from which letters and digits in a row may be a secret, in bytes.
+const SECRET: usize = 20;
