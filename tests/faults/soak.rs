@@ -1,12 +1,13 @@
 //! F31: mixed load with faults at random.
 
+use std::io::{BufRead as _, BufReader};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::rig::{descriptors, is_ready, metric, report, setup, turn, until, verify};
+use crate::rig::{descriptors, is_ready, metric, report, segments, setup, turn, until, verify};
 use crate::support::load::{Load, Plan, Told};
 use crate::support::portal::{Reply, ok};
 use crate::support::{Portal, resident_kib};
@@ -89,19 +90,14 @@ fn soak(length: Duration) {
     let steady = &samples[samples.len() / 4..];
     let (first, last) = (steady[0], *steady.last().unwrap());
     let slope = (last.1 as f64 - first.1 as f64) / ((last.0 - first.0).max(1.0) / 60.0);
-    let records = gate.records();
-    let of = |what: &dyn Fn(&serde_json::Value) -> bool| {
-        u64::try_from(records.iter().filter(|record| what(record)).count()).unwrap()
-    };
-    let decisions = of(&|record| record["event_kind"] == "call.decision");
-    let completions = of(&|record| record["event_kind"] == "call.completion");
-    let allowed = of(&|record| record["decision"] == "allow");
-    let denied = of(&|record| record["decision"] == "deny");
-    let rejected = of(&|record| record["event_kind"] == "call.rejected");
-    let shed: u64 = records
-        .iter()
-        .filter_map(|record| record["shed"]["calls"].as_u64())
-        .sum();
+    let Journal {
+        decisions,
+        completions,
+        allowed,
+        denied,
+        rejected,
+        shed,
+    } = Journal::of(&gate.state_dir());
     let received = all.answers() + all.broken;
     let (code, said) = verify(&gate.state_dir());
     report(
@@ -130,6 +126,43 @@ fn soak(length: Duration) {
             first.2,
             last.2
         );
+    }
+}
+
+/// What a journal adds up to.
+#[derive(Default)]
+struct Journal {
+    decisions: u64,
+    completions: u64,
+    allowed: u64,
+    denied: u64,
+    rejected: u64,
+    shed: u64,
+}
+
+impl Journal {
+    /// Line by line: the records of twenty minutes do not fit into memory as values.
+    fn of(state_dir: &std::path::Path) -> Self {
+        let mut told = Self::default();
+        for segment in segments(&state_dir.join("audit")) {
+            let lines = BufReader::new(std::fs::File::open(segment).unwrap()).lines();
+            for line in lines.map(Result::unwrap) {
+                let record: serde_json::Value = serde_json::from_str(&line).unwrap();
+                match record["event_kind"].as_str().unwrap() {
+                    "call.decision" => told.decisions += 1,
+                    "call.completion" => told.completions += 1,
+                    "call.rejected" => told.rejected += 1,
+                    "call.shed" => told.shed += record["shed"]["calls"].as_u64().unwrap(),
+                    _ => {}
+                }
+                match record["decision"].as_str() {
+                    Some("allow") => told.allowed += 1,
+                    Some("deny") => told.denied += 1,
+                    _ => {}
+                }
+            }
+        }
+        told
     }
 }
 
