@@ -28,7 +28,21 @@ pub(super) struct Batch {
     pub(super) unwritten: Option<Unwritten>,
 }
 
+/// The most room that an empty batch is given because the one before it needed it, in bytes.
+const ROOM: usize = 64 * 1024;
+
 impl Batch {
+    /// Takes what there is and leaves an empty batch with room for as much again: it would grow step by step, each time with a
+    /// copy.
+    pub(super) fn take(&mut self) -> Self {
+        let next = Self {
+            bytes: Vec::with_capacity(self.bytes.len().min(ROOM)),
+            records: Vec::with_capacity(self.records.len().min(ROOM / 64)),
+            ..Self::default()
+        };
+        std::mem::replace(self, next)
+    }
+
     pub(super) fn push(&mut self, kind: EventKind, write: impl FnOnce(&mut Vec<u8>)) {
         // A panic while a record was written leaves a part of it: that part is no record.
         self.bytes

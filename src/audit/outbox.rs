@@ -249,7 +249,7 @@ impl OutboxTask {
         if pending.is_empty() {
             return true;
         }
-        let mut batch = std::mem::take(&mut *pending);
+        let mut batch = pending.take();
         drop(pending);
         *lock(&self.shared.under_way) += batch.len();
         // Nobody may wait for it; that the journal hangs is to be seen all the same.

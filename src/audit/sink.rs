@@ -12,7 +12,7 @@ use super::retention::Retention;
 use super::segment::{ActiveSegment, Tampering, WriteError};
 
 /// The most bytes without a sync that are kept in memory, to be written again if the sync fails.
-const UNSYNCED: usize = 1024 * 1024;
+const UNSYNCED: usize = 256 * 1024;
 
 /// When a segment is closed and the next one begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
