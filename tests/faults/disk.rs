@@ -290,7 +290,12 @@ fn files_aside(gate: &Gate, trace: &Path, nth: u32) -> usize {
     let aside = audit
         .filter(|entry| is_aside(&entry.as_ref().unwrap().file_name()))
         .count();
-    assert_eq!(aside, failed.len(), "{nth}: {failed:?}");
+    // strace counts by thread, so that more than one may fail: the one that the journal is opened with, and the writer's. What
+    // is put aside under a name that is there already stands whole in the newer file.
+    assert!(
+        (failed.is_empty() && aside == 0) || (1..=failed.len()).contains(&aside),
+        "{nth}: {failed:?}"
+    );
     aside
 }
 
