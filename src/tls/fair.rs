@@ -38,6 +38,7 @@ impl<S> Fair<S> {
 
     /// Ends with an error if the peer takes no byte for so long. The system's own time-out (`TCP_USER_TIMEOUT`) looks at a
     /// closed window at ever longer intervals.
+    #[must_use]
     pub const fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = Some(patience);
         self
@@ -124,7 +125,7 @@ mod tests {
             // As long as it takes something it may take its time.
             let (written, ()) = tokio::join!(ours.write_all(&[0; 24]), async {
                 for _ in 0..2 {
-                    tokio::time::sleep(Duration::from_millis(30)).await;
+                    sleep(Duration::from_millis(30)).await;
                     theirs.read_exact(&mut [0; 8]).await.unwrap();
                 }
             });
