@@ -254,6 +254,33 @@ fn a_journal_that_was_changed_is_not_continued() {
     );
 }
 
+/// What could not be declared before the end is declared at the next start, once; what somebody else left there is not.
+#[test]
+fn a_gap_that_was_left_is_declared_at_the_next_start() {
+    let portal = Portal::start();
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let setup = Setup::before(&portal.address).grant(TOKEN, &["crm"]);
+    Gate::start_in(&dir, &setup).stop();
+    let left = dir.path().join("var/audit/.undeclared");
+    let time = "2026-01-01T00:00:00.000000000Z";
+    let gap = format!(",\"event_id\":\"x\",\"lost\":7,\"first\":\"{time}\",\"cause\":\"the disk\"");
+    for (text, declared) in [
+        (gap.clone(), 1),
+        (gap.replace(",\"lost\"", ",\n\"lost\""), 1),
+    ] {
+        fs::write(&left, text).unwrap();
+        let mut gate = Gate::start_in(&dir, &setup);
+        gate.stop();
+        let gaps = gate.records_of("audit.gap");
+        assert_eq!(gaps.len(), declared);
+        assert_eq!(gaps[0]["lost"], 7);
+        assert_eq!(verify(&gate.state_dir()).0, 0);
+    }
+    let mut again = Gate::start_in(&dir, &setup);
+    again.stop();
+    assert_eq!(again.records_of("audit.gap").len(), 1, "once");
+}
+
 /// F09: a state directory belongs to one process.
 #[test]
 fn f09_a_second_process_on_the_same_state_is_refused() {

@@ -27,7 +27,11 @@ pub(super) fn find<'d>(dirs: impl Iterator<Item = &'d Path>) -> Option<Vec<u8>> 
     dirs.filter_map(|dir| fs::read(dir.join(NAME)).ok())
         .find(|text| {
             let whole = [b"{", text.get(1..).unwrap_or_default(), b"}"].concat();
-            text.starts_with(b",") && serde_json::from_slice::<serde_json::Value>(&whole).is_ok()
+            // One line of what records are made of: a file that somebody else wrote must not break the journal.
+            let is_line = text.iter().all(|byte| (b' '..=b'~').contains(byte));
+            is_line
+                && text.starts_with(b",")
+                && serde_json::from_slice::<serde_json::Value>(&whole).is_ok()
         })
 }
 
