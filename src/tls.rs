@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-pub use fair::Fair;
+pub use fair::{Fair, give_way};
 pub use identity::ClientIdentity;
 
 /// Certificate and key of a listener, and whom it lets in.

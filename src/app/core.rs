@@ -212,7 +212,7 @@ async fn run(plan: Plan) {
 }
 
 /// Turns of tasks after which sockets are looked at, though some tasks are always ready to go on.
-const TURNS: u32 = 16;
+const TURNS: u32 = 32;
 
 /// How often idle connections to upstreams are looked through.
 const SWEEP: Duration = Duration::from_secs(5);

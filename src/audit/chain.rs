@@ -6,6 +6,7 @@ use aws_lc_rs::digest;
 
 use super::EventKind;
 use super::json::push_number;
+use super::member::push_hex;
 
 /// The schema of the records; also the domain tag of the chain.
 pub const SCHEMA: &str = "grantgate.audit/1";
@@ -38,24 +39,12 @@ impl Digest {
         }
         Some(Self(bytes))
     }
-
-    fn push_hex(self, out: &mut Vec<u8>) {
-        for byte in self.0 {
-            out.extend([byte >> 4, byte & 15].map(|digit| {
-                if digit < 10 {
-                    b'0' + digit
-                } else {
-                    b'a' + digit - 10
-                }
-            }));
-        }
-    }
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut hex = Vec::with_capacity(64);
-        self.push_hex(&mut hex);
+        push_hex(&mut hex, &self.0);
         f.write_str(&String::from_utf8_lossy(&hex))
     }
 }
@@ -102,7 +91,7 @@ impl Chain {
         self.head = hash(seq, self.head, out.get(start..).unwrap_or_default());
         self.seq = seq;
         out.extend_from_slice(HASH_MEMBER);
-        self.head.push_hex(out);
+        push_hex(out, &self.head.0);
         out.extend_from_slice(b"\"}\n");
     }
 }

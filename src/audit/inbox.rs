@@ -1,6 +1,6 @@
 //! The queue between the cores and the writer.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::EventKind;
@@ -128,7 +128,7 @@ const OWN: usize = 4 * 1024 * 1024;
 impl Inbox {
     /// Queues a core's records; how many those are is the core's to bound.
     pub(super) fn send(&self, batch: Batch) {
-        self.push(&mut lock(&self.queue), batch);
+        self.push(lock(&self.queue), batch);
     }
 
     /// Queues records that nobody waits for and no core bounds; beyond what has room they are counted as lost.
@@ -140,12 +140,15 @@ impl Inbox {
         }
         queue.own += batch.len();
         batch.lost = std::mem::take(&mut queue.lost);
-        self.push(&mut queue, batch);
+        self.push(queue, batch);
     }
 
-    fn push(&self, queue: &mut Queue, batch: Batch) {
+    fn push(&self, mut queue: MutexGuard<'_, Queue>, batch: Batch) {
+        let first = queue.batches.is_empty();
         queue.batches.push(batch);
-        if queue.batches.len() == 1 {
+        // Woken under the lock, the writer would go to sleep once more to wait for it.
+        drop(queue);
+        if first {
             self.filled.notify_one();
         }
     }

@@ -4,10 +4,11 @@
 /// or broken UTF-8 reaches whoever looks at the log; bytes that are no UTF-8 become U+FFFD.
 pub(super) fn push_json_string(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
-    if text
-        .iter()
-        .all(|b| matches!(b, b' '..=b'~') && *b != b'"' && *b != b'\\')
-    {
+    // Without a way out of the loop many bytes are looked at in one step.
+    let plain = text.iter().fold(true, |plain, b| {
+        plain & matches!(b, b' '..=b'~') & (*b != b'"') & (*b != b'\\')
+    });
+    if plain {
         out.extend_from_slice(text);
     } else {
         for character in String::from_utf8_lossy(text).chars() {

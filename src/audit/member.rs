@@ -107,16 +107,14 @@ pub(super) fn subject(out: &mut Vec<u8>, subject: &Subject) {
     }
 }
 
-pub(super) fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    for byte in bytes {
-        out.extend([byte >> 4, byte & 15].map(|digit| {
-            if digit < 10 {
-                b'0' + digit
-            } else {
-                b'a' + digit - 10
-            }
-        }));
-    }
+pub(super) fn push_hex<const N: usize>(out: &mut Vec<u8>, bytes: &[u8; N]) {
+    let digit = |value| match value {
+        0..10 => b'0' + value,
+        _ => b'a' + value - 10,
+    };
+    // All at once, and room is asked for once.
+    let text = bytes.map(|byte| [digit(byte >> 4), digit(byte & 15)]);
+    out.extend_from_slice(text.as_flattened());
 }
 
 pub(super) fn micros(duration: Duration) -> u64 {

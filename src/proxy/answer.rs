@@ -15,6 +15,7 @@ use super::exchange::Exchange;
 use super::lesson::Lesson;
 use crate::model::Outcome;
 use crate::snapshot::Limits;
+use crate::tls::give_way;
 use crate::upstream::Lease;
 use crate::vendor::Splicer;
 
@@ -217,8 +218,7 @@ impl Streaming {
             if self.in_a_row >= IN_A_ROW {
                 // One read can hold thousands of pieces: other calls have their turn, of whatever gate.
                 self.in_a_row = 0;
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+                return give_way(cx);
             }
             match Pin::new(&mut self.body).poll_frame(asleep) {
                 Poll::Ready(Some(Ok(frame))) => {

@@ -17,6 +17,7 @@ use super::held::{Room, Segment, as_u64, read_stored};
 use super::rest::{Rest, more};
 use super::waiting::Upload;
 use crate::model::Fault;
+use crate::tls::give_way;
 use crate::vendor::{Edit, Watch};
 
 /// A request's body: what was read, byte for byte as it came but for what a divided batch leaves out, then the rest as
@@ -253,8 +254,7 @@ impl Body for CallBody {
         };
         if pieces.in_a_row >= IN_A_ROW {
             pieces.in_a_row = 0;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+            return give_way(cx);
         }
         let piece = match std::task::ready!(pieces.poll_held(cx)) {
             None => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{Method, Version};
+use http::{HeaderName, HeaderValue, Method, Version};
 
 use super::exchange::{Arrival, Exchange};
 use super::identify::Identity;
@@ -20,6 +20,11 @@ use crate::telemetry::{CallKey, OperationKey};
 
 /// How long a call in `report` waits for the journal.
 const REPORT_PATIENCE: Duration = Duration::from_millis(50);
+
+/// How an app names its requests. Here and below as names: a text would be read as one for each call.
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The span that the app's request belongs to (W3C Trace Context, section 3.2).
+static TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// A record that has been handed to the journal.
 #[derive(Debug)]
@@ -69,9 +74,9 @@ pub(super) fn decision(
         Server::Authorization => Route::AuthorizationServer,
         Server::Resource => Route::Upstream,
     };
-    let field = |name| head.headers.get(name).map(http::HeaderValue::as_bytes);
-    let request_id = field("x-request-id").filter(fits_id);
-    let trace = field("traceparent").and_then(TraceParent::parse);
+    let field = |name| head.headers.get(name).map(HeaderValue::as_bytes);
+    let request_id = field(&REQUEST_ID).filter(fits_id);
+    let trace = field(&TRACE_PARENT).and_then(TraceParent::parse);
     let record = DecisionRecord {
         facts: CallFacts {
             event,

@@ -90,8 +90,8 @@ pub(super) fn pass(
             .observe(upstream.unwrap_or_default().as_secs_f64());
     }
     let needed = splicer.as_ref().is_some_and(|splicer| splicer.is_needed());
-    let readable = is_whole_json(&head) && !body.is_end_stream();
-    if needed && head.status.is_success() && !readable {
+    let readable = || is_whole_json(&head) && !body.is_end_stream();
+    if needed && head.status.is_success() && !readable() {
         exchange.reason = Some(Reason::UpstreamInvalid);
         exchange.ends(Outcome::Aborted);
         return refuse(gate, refusing, Reason::UpstreamInvalid, exchange);

@@ -11,14 +11,26 @@ use tokio::time::{Sleep, sleep};
 
 /// What is read in a row before other tasks have their turn, in bytes. What a peer sends may be dear to look at, byte by
 /// byte, and come faster than it is.
-const AT_ONCE: usize = 64 * 1024;
+const AT_ONCE: usize = 16 * 1024;
+
+/// How often is written in a row: what answers each small thing that comes makes a call of the system of each.
+const WRITES: u32 = 32;
+
+/// Puts a task off until every other one that is ready had its turn and the sockets were looked at. A task that wakes
+/// itself instead has many turns between two such looks.
+pub fn give_way<T>(cx: &mut Context<'_>) -> Poll<T> {
+    let put_off = std::pin::pin!(tokio::task::yield_now()).poll(cx);
+    debug_assert!(put_off.is_pending(), "the first time it is never ready");
+    Poll::Pending
+}
 
 /// A connection from which a task reads so much, and then lets others go on; and which ends if its peer takes nothing.
 #[derive(Debug)]
 pub struct Fair<S> {
     stream: S,
-    /// Read since there was last nothing to read.
+    /// Read, in bytes, and how often written, since there was last nothing to read or others had their turn.
     read: usize,
+    writes: u32,
     /// How long the peer may take no byte of what is to be written; `None` for ever.
     patience: Option<Duration>,
     /// Runs while it takes none.
@@ -31,6 +43,7 @@ impl<S> Fair<S> {
         Self {
             stream,
             read: 0,
+            writes: 0,
             patience: None,
             timer: None,
         }
@@ -42,6 +55,11 @@ impl<S> Fair<S> {
     pub const fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = Some(patience);
         self
+    }
+
+    fn give_way<T>(&mut self, cx: &mut Context<'_>) -> Poll<T> {
+        (self.read, self.writes) = (0, 0);
+        give_way(cx)
     }
 
     /// What a write came to, unless the peer has taken nothing for too long.
@@ -72,13 +90,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Fair<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.read >= AT_ONCE {
-            self.read = 0;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+            return self.give_way(cx);
         }
         let before = buf.filled().len();
         let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buf) else {
-            self.read = 0;
+            (self.read, self.writes) = (0, 0);
             return Poll::Pending;
         };
         self.read += buf.filled().len() - before;
@@ -92,6 +108,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Fair<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.writes >= WRITES {
+            return self.give_way(cx);
+        }
+        self.writes += 1;
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.in_time(written, cx)
     }
@@ -147,6 +167,28 @@ mod tests {
                 loop {
                     // Outside of tokio's own turns, as hyper reads what it has.
                     tokio::task::unconstrained(endless.read_exact(&mut bytes))
+                        .await
+                        .unwrap();
+                }
+            });
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            endless.abort();
+        });
+    }
+
+    #[test]
+    fn nor_does_a_writer_keep_them_from_it() {
+        use tokio::io::AsyncWriteExt as _;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let endless = tokio::spawn(async {
+                let mut endless = Fair::new(tokio::io::sink());
+                loop {
+                    tokio::task::unconstrained(endless.write_all(b"pong"))
                         .await
                         .unwrap();
                 }

@@ -5,7 +5,10 @@ use http::{HeaderMap, header};
 /// The token of `Bearer TOKEN`; the scheme in any case (RFC 9110 section 11.1), one blank.
 pub(in crate::vendor) fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked(7)?;
-    let fits = !token.is_empty() && token.iter().all(|b| b.is_ascii_graphic() && *b != b',');
+    // Without a way out of the loop many bytes are looked at in one step.
+    let fits = token.iter().fold(!token.is_empty(), |fits, b| {
+        fits & b.is_ascii_graphic() & (*b != b',')
+    });
     (scheme.eq_ignore_ascii_case(b"bearer ") && fits).then_some(token)
 }
 

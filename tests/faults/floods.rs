@@ -205,8 +205,11 @@ fn f16_ten_seconds_of_each_flood() {
         let (before, closed) = (resident_kib(pid), AtomicUsize::new(0));
         let until_then = Instant::now() + Duration::from_secs(10);
         while Instant::now() < until_then {
-            let mut one = open(&rig.gate.address, &rig.app, settings);
-            assert!(flood(&mut one, next, Duration::from_secs(8)), "{what}");
+            let was_closed = as_from_another_machine(|| {
+                let mut one = open(&rig.gate.address, &rig.app, settings);
+                flood(&mut one, next, Duration::from_secs(8))
+            });
+            assert!(was_closed, "{what}");
             closed.fetch_add(1, Ordering::Relaxed);
         }
         let during = beside.forget();
@@ -218,6 +221,7 @@ fn f16_ten_seconds_of_each_flood() {
         beside.forget();
         let p99 = during.percentile(99);
         told.push(format!("{what}: {} connections closed, {grown} KiB more, idle after {idle:?}, p99 beside {p99:?}", closed.load(Ordering::Relaxed)));
+        println!("{}", told.last().unwrap());
         assert_eq!(
             (during.answers(), during.broken),
             (during.of(200), 0),
@@ -225,7 +229,6 @@ fn f16_ten_seconds_of_each_flood() {
         );
         assert!(grown < 32 * 1024, "{what}: {grown} KiB");
         assert!(idle < Duration::from_secs(2), "{what}: {idle:?}");
-        // The flood's own sender takes one of the cores.
         assert!(
             p99 < (base * 2).max(Duration::from_millis(10)),
             "{what}: {p99:?} after {base:?}"
@@ -235,6 +238,17 @@ fn f16_ten_seconds_of_each_flood() {
     rig.gate.stop();
     assert_eq!(verify(&rig.gate.state_dir()).0, 0);
     report("F16", &format!("p99 {base:?} before; {}", told.join("; ")));
+}
+
+/// Sends in a thread that takes no processor from anybody who wants one: what others suffer is the gate's doing then.
+fn as_from_another_machine<T: Send>(send: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            rustix::process::setpriority_process(None, 19).unwrap();
+            send()
+        });
+        sender.join().unwrap()
+    })
 }
 
 /// True if a process takes less than half a core: what the calls beside it cost is less.

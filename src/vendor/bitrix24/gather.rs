@@ -15,7 +15,9 @@ use super::name::{
 };
 use super::value::{Collector, Value, is_true, is_true_number, present};
 use crate::catalogue::Catalogue;
-use crate::model::{Credential, CredentialKind, CredentialRead, Fault, Location, Reason, Secret};
+use crate::model::{
+    Credential, CredentialKind, CredentialRead, Fault, Location, Operation, Reason, Secret,
+};
 use crate::vendor::decode::Decoder;
 
 const TWO_CREDENTIALS: Fault = Fault {
@@ -49,6 +51,8 @@ const LONGEST_TOKEN: usize = 4096;
 /// What was read, and what is being read.
 pub(super) struct Gather<'r, 'c> {
     pub(super) catalogue: &'c Catalogue,
+    /// What the catalogue has under the target's name.
+    pub(super) operation: Option<&'c Operation>,
     pub(super) watch: Watch,
     pub(super) credential: CredentialRead<'r>,
     pub(super) values: Lazy<Values>,
@@ -85,6 +89,7 @@ impl<'r, 'c> Gather<'r, 'c> {
     pub(super) fn new(catalogue: &'c Catalogue) -> Self {
         Self {
             catalogue,
+            operation: None,
             watch: Watch::default(),
             credential: CredentialRead::Missing,
             values: Lazy::new(),

@@ -248,13 +248,8 @@ impl<'r, 'c> Reader<'r, 'c> {
             gather.note(FOREIGN_CREDENTIAL);
         }
         if let Read::Call(target) = path {
-            let catalogue = gather.catalogue;
-            call.operation = choice::asked(
-                catalogue,
-                target.version,
-                target.method,
-                gather.values.peek(),
-            );
+            let (name, values) = ((target.version, target.method), gather.values.peek());
+            call.operation = choice::asked_as(gather.catalogue, gather.operation, name, values);
             let signed = call.operation.operation().is_some_and(is_signed);
             if let Some(token) = gather.signed() {
                 if signed {
@@ -309,7 +304,8 @@ impl<'r, 'c> Reader<'r, 'c> {
                 Cow::Borrowed(pair.as_bytes()),
             );
         }
-        if let Some(operation) = self.gather.catalogue.find(target.version, target.method) {
+        self.gather.operation = self.gather.catalogue.find(target.version, target.method);
+        if let Some(operation) = self.gather.operation {
             self.gather.watch = watch_for(operation);
         }
         // Whatever the catalogue says: what runs several methods is read as such.
