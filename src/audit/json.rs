@@ -5,6 +5,7 @@
 pub(super) fn push_json_string(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
     // Without a way out of the loop many bytes are looked at in one step.
+    #[expect(clippy::needless_bitwise_bool, reason = "no way out of the loop")]
     let plain = text.iter().fold(true, |plain, b| {
         plain & matches!(b, b' '..=b'~') & (*b != b'"') & (*b != b'\\')
     });

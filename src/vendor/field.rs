@@ -6,6 +6,7 @@ use http::{HeaderMap, header};
 pub(in crate::vendor) fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked(7)?;
     // Without a way out of the loop many bytes are looked at in one step.
+    #[expect(clippy::needless_bitwise_bool, reason = "no way out of the loop")]
     let fits = token.iter().fold(!token.is_empty(), |fits, b| {
         fits & b.is_ascii_graphic() & (*b != b',')
     });
