@@ -240,7 +240,8 @@ fn f16_ten_seconds_of_each_flood() {
     report("F16", &format!("p99 {base:?} before; {}", told.join("; ")));
 }
 
-/// Sends in a thread that takes no processor from anybody who wants one: what others suffer is the gate's doing then.
+/// Sends in a thread of the lowest priority, which takes little from the gate and those who are measured: it stands in for a
+/// sender with processors of its own, and floods less than that one could.
 fn as_from_another_machine<T: Send>(send: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let sender = scope.spawn(|| {
