@@ -25,6 +25,8 @@ mod operators;
 #[cfg(feature = "fault-injection")]
 #[path = "faults/panics.rs"]
 mod panics;
+#[path = "faults/removed.rs"]
+mod removed;
 #[path = "faults/responses.rs"]
 mod responses;
 #[path = "faults/rig.rs"]

@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use super::outbox::lock;
-use super::pair::{Job, Shared};
+use super::pair::{Job, Order, Shared};
 use super::retention::Retention;
 use super::sink::Sink;
 
@@ -28,23 +28,28 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn run(mut self, queue: &mpsc::Receiver<Job>) {
+    pub(super) fn run(mut self, queue: &mpsc::Receiver<Order>) {
         let (mut last, mut next) = (0, self.sink.first());
         loop {
+            let mut asked = false;
             match queue.recv_timeout(TICK) {
-                Ok(job) => {
+                Ok(Order::Keep(job)) => {
                     self.behind |= last != 0 && job.number != last + 1;
                     (last, next) = (job.number, job.next);
                     let kept = self.keep(&job);
                     self.waiting.fetch_sub(job.lines.len(), Ordering::Relaxed);
                     self.tell(&job, kept);
                 }
+                Ok(Order::Look) => asked = true,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             self.sink.regain_room();
             self.full.store(self.sink.is_full(), Ordering::Relaxed);
             self.look(next);
+            if asked {
+                self.tell_looked();
+            }
         }
     }
 
@@ -65,6 +70,13 @@ impl Keeper {
         if let Some(side) = done.get_mut(self.number) {
             side.missed.extend(loss.lost.runs().map(|run| (None, run)));
         }
+    }
+
+    fn tell_looked(&self) {
+        if let Some(side) = lock(&self.shared.done).get_mut(self.number) {
+            side.looks += 1;
+        }
+        self.shared.changed.notify_all();
     }
 
     fn keep(&mut self, job: &Job) -> Result<(), String> {

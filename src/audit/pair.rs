@@ -41,7 +41,7 @@ pub(super) struct Pair {
 }
 
 struct Side {
-    jobs: Option<mpsc::Sender<Job>>,
+    orders: Option<mpsc::Sender<Order>>,
     waiting: Arc<AtomicUsize>,
     full: Arc<AtomicBool>,
     dir: PathBuf,
@@ -49,9 +49,18 @@ struct Side {
     stuck: Option<(Instant, u64)>,
     /// It has been stuck for longer than its patience.
     hangs: bool,
+    /// How often it was told to look at its segment.
+    looks: u64,
     /// The records that it does not hold, as far as they are known.
     absent: Ranges,
     thread: Option<JoinHandle<()>>,
+}
+
+/// What a side is told to do.
+pub(super) enum Order {
+    Keep(Job),
+    /// See whether somebody has laid hands on the segment.
+    Look,
 }
 
 /// Records to be kept, in turn.
@@ -82,6 +91,8 @@ pub(super) struct Done {
     pub(super) cause: String,
     /// The records that it does not hold since it was asked last: by which job, if they were not lost later.
     pub(super) missed: Vec<(Option<u64>, Range<u64>)>,
+    /// How often it has looked at its segment because it was told to.
+    pub(super) looks: u64,
 }
 
 impl Pair {
@@ -97,7 +108,7 @@ impl Pair {
         let mut sides = Vec::new();
         for (number, (sink, absent)) in sinks.into_iter().enumerate() {
             sink.retain(retention);
-            let (jobs, queue) = mpsc::channel();
+            let (orders, queue) = mpsc::channel();
             let (waiting, full) = (Arc::default(), Arc::new(AtomicBool::new(sink.is_full())));
             let keeper = Keeper {
                 number,
@@ -110,12 +121,13 @@ impl Pair {
                 behind: false,
             };
             sides.push(Side {
-                jobs: Some(jobs),
+                orders: Some(orders),
                 waiting,
                 full,
                 dir: keeper.dir.clone(),
                 stuck: None,
                 hangs: false,
+                looks: 0,
                 absent: std::iter::once(absent).collect(),
                 thread: Some(
                     std::thread::Builder::new()
@@ -164,9 +176,9 @@ impl Pair {
             };
             let taken = !is_behind
                 && side
-                    .jobs
+                    .orders
                     .as_ref()
-                    .is_some_and(|jobs| jobs.send(job).is_ok());
+                    .is_some_and(|orders| orders.send(Order::Keep(job)).is_ok());
             if !taken {
                 side.waiting.fetch_sub(lines.len(), Ordering::Relaxed);
                 left_out.push(number);
@@ -233,6 +245,28 @@ impl Pair {
         })
     }
 
+    /// Has each directory looked at, so that `loss` knows what was done until now. One that hangs is waited for no longer
+    /// than its patience, and once.
+    pub(super) fn look_now(&mut self) {
+        let done = lock(&self.shared.done);
+        for (side, done) in self.sides.iter_mut().zip(done.iter()) {
+            let answers = side.looks == done.looks;
+            let orders = side.orders.as_ref().filter(|_| answers);
+            if orders.is_some_and(|orders| orders.send(Order::Look).is_ok()) {
+                side.looks += 1;
+            }
+        }
+        let sides = &self.sides;
+        let waited = self
+            .shared
+            .changed
+            .wait_timeout_while(done, self.patience, |done| {
+                let mut both = sides.iter().zip(done.iter());
+                both.any(|(side, done)| side.looks != done.looks && !side.hangs)
+            });
+        drop(waited);
+    }
+
     /// Sees whether a directory hangs.
     pub(super) fn watch(&mut self) {
         let shared = Arc::clone(&self.shared);
@@ -292,7 +326,7 @@ impl Pair {
 impl Drop for Pair {
     fn drop(&mut self) {
         for side in &mut self.sides {
-            side.jobs = None;
+            side.orders = None;
         }
         // Each is to end with the same record. One that hangs is not waited for longer: the other has everything.
         let is_busy = |side: &Side| side.waiting.load(Ordering::Relaxed) > 0;

@@ -95,6 +95,13 @@ impl Sinks {
         }
     }
 
+    /// Makes sure that what was done from outside until now is known. With one directory it is whenever somebody asks.
+    pub(super) fn look_now(&mut self) {
+        if let Self::Two(pair) = self {
+            pair.look_now();
+        }
+    }
+
     /// The active segment is not written any more.
     pub(super) fn give_up(&mut self, cause: &str) {
         if let Self::One(sink) = self {

@@ -1,6 +1,7 @@
 //! The one thread that writes the journal: numbers, chain, one write and one sync for all that is queued.
 
 mod care;
+mod end;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +17,6 @@ use super::retention::Retention;
 use super::segment;
 use super::sink::Rolling;
 use super::sinks::Sinks;
-use super::undeclared;
 use super::{Chain, EventKind, Settings};
 use crate::clock::Timestamp;
 use crate::telemetry::JournalMetrics;
@@ -104,36 +104,7 @@ impl Writer {
             self.write(&mut batches, false);
             batches.clear();
         }
-        // The reserve is there for this: what waits is written even if the disk is full.
-        self.write(&mut [stop_batch()], true);
-        let waiting = self.backlog.len();
-        if waiting > 0 {
-            self.backlog.clear();
-            self.lose(waiting, "the disk was full to the end");
-            self.write(&mut [stop_batch()], true);
-        }
-        self.tell_head();
-        if let Some(Gap {
-            lost,
-            first,
-            last,
-            cause,
-        }) = self.gap
-        {
-            let event = EventId::new(Timestamp::now());
-            let declaration = lifecycle::gap(event, lost, first, last, &cause);
-            let left = undeclared::leave(&self.dirs, &declaration);
-            let (first, last) = (first.to_rfc3339(), last.to_rfc3339());
-            // If not even that could be written, this is the only place left to say it.
-            tracing::error!(
-                lost,
-                first,
-                last,
-                cause,
-                left,
-                "records were lost that the journal could not declare; if left, its next start does"
-            );
-        }
+        self.end();
     }
 
     /// Appends all batches by one write and at most one sync, and tells their cores.
@@ -380,13 +351,4 @@ impl Writer {
         gap.last = now;
         self.metrics.failed(lost, cause);
     }
-}
-
-fn stop_batch() -> Batch {
-    let mut batch = Batch::default();
-    batch.sync = true;
-    batch.push(EventKind::AuditStopped, |out| {
-        lifecycle::write_stop(out, EventId::new(Timestamp::now()));
-    });
-    batch
 }

@@ -1,7 +1,6 @@
-//! Disks that fail and hang, one directory or both, and what is done to segments meanwhile: F05, F06 and F08 in depth.
+//! Disks that fail and hang, one directory or both: F05 and F06 in depth.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,22 +10,22 @@ use tempfile::TempDir;
 use crate::rig::{
     between, decided, is_ready, metric, report, segments, setup, turn, until, verify,
 };
-use crate::support::gate::{Setup, journal_text, run};
+use crate::support::gate::{Setup, run};
 use crate::support::load::{Load, Plan};
 use crate::support::{Gate, Portal};
 
 /// A gate whose journal lies on disks that do as they are told.
-struct Rig {
-    dir: Arc<TempDir>,
-    portal: Portal,
-    setup: Setup,
-    gate: Gate,
-    load: Load,
+pub struct Rig {
+    pub dir: Arc<TempDir>,
+    pub portal: Portal,
+    pub setup: Setup,
+    pub gate: Gate,
+    pub load: Load,
 }
 
 impl Rig {
     /// With two directories or one; `None` where the stand-in for a failing disk cannot be built.
-    fn start(two: bool, section: &str) -> Option<Self> {
+    pub fn start(two: bool, section: &str) -> Option<Self> {
         let dir = Arc::new(tempfile::tempdir().unwrap());
         let Some(library) = between(dir.path(), "disk.c") else {
             report("F05", "skipped: no C compiler for the disk's stand-in");
@@ -59,11 +58,11 @@ impl Rig {
         })
     }
 
-    fn first(&self) -> PathBuf {
+    pub fn first(&self) -> PathBuf {
         self.gate.state_dir().join("audit")
     }
 
-    fn second(&self) -> PathBuf {
+    pub fn second(&self) -> PathBuf {
         self.dir.path().join("second")
     }
 
@@ -231,147 +230,6 @@ fn f06_one_directory_hangs_and_then_the_other_fails() {
         metric(&rig.gate, "grantgate_journal_degraded") == 0.0
     });
     rig.ends_whole("F06", "one hangs, the other fails", &[first]);
-}
-
-/// F08: where no new segment can be begun after one was removed, an enforcing gate refuses: it does not go on in a file that
-/// is gone. What was lost is declared once.
-#[test]
-fn f08_no_segment_can_follow_one_that_was_removed() {
-    let _turn = turn();
-    for harm in ["removed", "truncated"] {
-        let Some(mut rig) = Rig::start(false, "deadline_ms = 500") else {
-            return;
-        };
-        let audit = rig.first();
-        let active = segments(&audit).pop().unwrap();
-        // A file where the directory should be made: nobody, root neither, can begin a segment in it.
-        let aside = rig.dir.path().join("aside");
-        if harm == "removed" {
-            fs::remove_file(&active).unwrap();
-        } else {
-            fs::File::options()
-                .write(true)
-                .open(&active)
-                .unwrap()
-                .set_len(700)
-                .unwrap();
-        }
-        fs::rename(&audit, &aside).unwrap();
-        fs::write(&audit, "").unwrap();
-        until("red", Duration::from_secs(2), || !is_ready(&rig.gate));
-        rig.load.more(20);
-        rig.portal.take();
-        rig.load.more(50);
-        assert!(rig.portal.take().is_empty(), "{harm}: nothing is forwarded");
-        fs::remove_file(&audit).unwrap();
-        fs::rename(&aside, &audit).unwrap();
-        until("calls again", Duration::from_secs(20), || {
-            !rig.portal.received().is_empty()
-        });
-        let told = rig.load.stop();
-        rig.gate.stop();
-        // A stump is no record; whatever else is there counts.
-        let text = journal_text(&rig.gate.state_dir());
-        let records: Vec<serde_json::Value> = text
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect();
-        let of = |name: &str| {
-            records
-                .iter()
-                .filter_map(|record| record[name].as_u64())
-                .collect::<Vec<u64>>()
-        };
-        let (numbers, gaps) = (of("seq"), of("lost"));
-        let missing = numbers.last().unwrap() - u64::try_from(numbers.len()).unwrap();
-        report(
-            "F08",
-            &format!(
-                "{harm}, and no segment could follow: {} refused until one could; {gaps:?} declared, {missing} numbers missing",
-                told.of(503)
-            ),
-        );
-        assert!(missing > 0);
-        assert_eq!(
-            gaps.iter().sum::<u64>(),
-            missing + told.of(503),
-            "{harm}: what is gone, and what was refused, once"
-        );
-    }
-}
-
-/// F08: what is gone from one directory and stands in the other is not lost; what is gone from both is declared.
-#[test]
-fn f08_segments_are_removed_from_two_directories() {
-    let _turn = turn();
-    let Some(mut rig) = Rig::start(true, "") else {
-        return;
-    };
-    let (first, second) = (rig.first(), rig.second());
-    let newest = |dir: &Path| segments(dir).pop().unwrap();
-    // From one: the other has everything.
-    let gone = newest(&second);
-    fs::remove_file(&gone).unwrap();
-    until("a new segment", Duration::from_secs(2), || {
-        rig.load.more(5);
-        segments(&second).last().is_some_and(|last| *last > gone)
-    });
-    assert_eq!(rig.gate.records_of("audit.gap").len(), 0);
-    // From both: what is now in the second directory was in both.
-    for dir in [&first, &second] {
-        fs::remove_file(newest(dir)).unwrap();
-    }
-    until("a declaration", Duration::from_secs(2), || {
-        rig.load.more(5);
-        !segments(&first).is_empty() && !rig.gate.records_of("audit.gap").is_empty()
-    });
-    rig.load.stop();
-    rig.gate.stop();
-    let records = rig.gate.records();
-    let lost: u64 = records
-        .iter()
-        .filter(|record| record["event_kind"] == "audit.gap")
-        .map(|record| record["lost"].as_u64().unwrap())
-        .sum();
-    let from = records[0]["seq"].as_u64().unwrap();
-    let begun: u64 = gone_first(&second);
-    report(
-        "F08",
-        &format!(
-            "both directories' segments removed: {lost} declared, first record left {from} and {begun}"
-        ),
-    );
-    assert_eq!(lost, from.min(begun) - 1, "records that neither has");
-    assert_eq!(verify(&rig.gate.state_dir()).0, 0);
-}
-
-fn gone_first(dir: &Path) -> u64 {
-    let first = segments(dir).into_iter().next().unwrap();
-    first
-        .file_stem()
-        .unwrap()
-        .to_str()
-        .unwrap()
-        .parse()
-        .unwrap()
-}
-
-/// F08: a directory that nobody may look into any more costs nothing as long as its segment is open, and is no alarm.
-#[test]
-fn f08_a_directory_is_closed_to_all() {
-    let _turn = turn();
-    let Some(mut rig) = Rig::start(false, "") else {
-        return;
-    };
-    let audit = rig.first();
-    fs::set_permissions(&audit, fs::Permissions::from_mode(0o000)).unwrap();
-    rig.load.more(300);
-    fs::set_permissions(&audit, fs::Permissions::from_mode(0o700)).unwrap();
-    let told = rig.load.stop();
-    rig.gate.stop();
-    assert_eq!(told.answers(), told.of(200) + told.of(403));
-    assert_eq!(rig.gate.records_of("audit.gap").len(), 0);
-    assert_eq!(verify(&rig.gate.state_dir()).0, 0);
 }
 
 /// F06 and F20: a disk that hangs does not keep the gate from ending when it is asked twice; the calls get their ends at the

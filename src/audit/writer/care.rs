@@ -57,11 +57,18 @@ impl Writer {
     /// Somebody moved, cut or removed the active segment: a new one is begun at once. As long as none can be, nothing is
     /// written to one that is gone.
     fn tampered(&mut self, loss: &Loss) {
+        let cause = self.count_lost(loss);
+        self.sinks.give_up(cause);
+        if let Err(error) = self.sinks.begin(self.chain.seq + 1, self.retention) {
+            tracing::error!(%error, cause, "a new segment of the journal cannot be begun");
+        }
+    }
+
+    /// Counts what is gone by it, to be declared, and says what was done.
+    pub(super) fn count_lost(&mut self, loss: &Loss) -> &'static str {
         let cause = match loss.tampering {
             Tampering::Renamed => {
-                tracing::warn!(
-                    "the journal's segment was renamed from outside; a new one is begun"
-                );
+                tracing::warn!("the journal's segment was renamed from outside");
                 "the segment was renamed from outside"
             }
             Tampering::Deleted => "the segment was deleted from outside",
@@ -71,9 +78,6 @@ impl Writer {
         if lost > 0 {
             self.lose_since(Timestamp::from(loss.since), lost, cause);
         }
-        self.sinks.give_up(cause);
-        if let Err(error) = self.sinks.begin(self.chain.seq + 1, self.retention) {
-            tracing::error!(%error, cause, "a new segment of the journal cannot be begun");
-        }
+        cause
     }
 }
