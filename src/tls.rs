@@ -2,6 +2,7 @@
 
 mod fair;
 mod identity;
+mod turn;
 
 use std::fs;
 use std::io;
@@ -20,8 +21,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-pub use fair::{Fair, give_way};
+pub use fair::Fair;
 pub use identity::ClientIdentity;
+pub use turn::Turn;
 
 /// Certificate and key of a listener, and whom it lets in.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::future::Future as _;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,12 +15,12 @@ use super::exchange::Exchange;
 use super::lesson::Lesson;
 use crate::model::Outcome;
 use crate::snapshot::Limits;
-use crate::tls::give_way;
+use crate::tls::Turn;
 use crate::upstream::Lease;
 use crate::vendor::Splicer;
 
 /// Pieces of a body that may follow one another before other calls have their turn.
-pub(super) const IN_A_ROW: u8 = 16;
+pub(super) const IN_A_ROW: u32 = 16;
 
 /// The body of an answer. However it ends, the call's completion record follows.
 #[derive(Debug)]
@@ -44,8 +44,8 @@ pub struct Streaming {
     until: Instant,
     /// A piece has gone to the app: most answers are one.
     begun: bool,
-    /// Pieces since this task last let others have their turn.
-    in_a_row: u8,
+    /// Pieces of it in a row.
+    turn: Turn,
     timer: Option<Pin<Box<Sleep>>>,
     broken_off: Option<BrokenOff>,
     /// The next poll lets what came before be flushed.
@@ -87,7 +87,7 @@ impl Streaming {
             patience: limits.answer_idle,
             until: Instant::from_std(exchange.sent()) + limits.answer_total,
             begun: false,
-            in_a_row: 0,
+            turn: Turn::of(IN_A_ROW),
             exchange: Some(exchange),
             timer: None,
             broken_off: None,
@@ -215,16 +215,13 @@ impl Streaming {
             if self.learning {
                 return self.poll_lesson(cx);
             }
-            if self.in_a_row >= IN_A_ROW {
-                // One read can hold thousands of pieces: other calls have their turn, of whatever gate.
-                self.in_a_row = 0;
-                return give_way(cx);
-            }
+            // One read can hold thousands of pieces: other calls have their turn, of whatever gate.
+            ready!(self.turn.poll(cx));
             match Pin::new(&mut self.body).poll_frame(asleep) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.timer = None;
                     self.begun = true;
-                    self.in_a_row += 1;
+                    self.turn.take(1);
                     // Trailers are dropped, as those of requests are.
                     let Ok(piece) = frame.into_data() else {
                         continue;
@@ -286,7 +283,7 @@ impl Streaming {
                     }
                 }
                 Poll::Pending => {
-                    self.in_a_row = 0;
+                    self.turn.begin_again();
                     let now = Instant::now();
                     let (patience, until) = (self.patience, self.until);
                     let timer = self

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -17,7 +17,7 @@ use super::held::{Room, Segment, as_u64, read_stored};
 use super::rest::{Rest, more};
 use super::waiting::Upload;
 use crate::model::Fault;
-use crate::tls::give_way;
+use crate::tls::Turn;
 use crate::vendor::{Edit, Watch};
 
 /// A request's body: what was read, byte for byte as it came but for what a divided batch leaves out, then the rest as
@@ -35,8 +35,8 @@ struct Pieces {
     by_http2: bool,
     /// How far it has come, for whoever waits for the answer.
     upload: Option<Arc<Upload>>,
-    /// Pieces since this body last let others have their turn.
-    in_a_row: u8,
+    /// Pieces of it in a row.
+    turn: Turn,
     /// Gives the room back with the last piece.
     _room: Option<Room>,
 }
@@ -103,7 +103,7 @@ impl CallBody {
             rest: Rest::Nothing,
             by_http2: false,
             upload: None,
-            in_a_row: 0,
+            turn: Turn::of(IN_A_ROW),
             _room: Some(room),
         })))
     }
@@ -173,7 +173,7 @@ impl Pieces {
             rest,
             by_http2: false,
             upload: None,
-            in_a_row: 0,
+            turn: Turn::of(IN_A_ROW),
             _room: None,
         }
     }
@@ -252,15 +252,12 @@ impl Body for CallBody {
         let Some(pieces) = &mut self.0 else {
             return Poll::Ready(None);
         };
-        if pieces.in_a_row >= IN_A_ROW {
-            pieces.in_a_row = 0;
-            return give_way(cx);
-        }
-        let piece = match std::task::ready!(pieces.poll_held(cx)) {
+        ready!(pieces.turn.poll(cx));
+        let piece = match ready!(pieces.poll_held(cx)) {
             None => {
                 let by_http2 = pieces.by_http2;
                 let Poll::Ready(piece) = pieces.rest.poll(by_http2, cx) else {
-                    pieces.in_a_row = 0;
+                    pieces.turn.begin_again();
                     if let Some(upload) = &pieces.upload {
                         upload.asked();
                     }
@@ -270,7 +267,7 @@ impl Body for CallBody {
             }
             held => held,
         };
-        pieces.in_a_row += 1;
+        pieces.turn.take(1);
         if let Some(upload) = &pieces.upload {
             upload.moved();
             if piece.is_none() || pieces.held.is_empty() && pieces.rest.is_end() {

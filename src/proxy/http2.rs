@@ -26,6 +26,7 @@ use super::frames::Frames;
 use super::{Connection, Core, respond};
 use crate::model::Reason;
 use crate::snapshot::Limits;
+use crate::tls::Fair;
 
 /// Calls that one connection may have under way.
 const STREAMS: u32 = 128;
@@ -78,7 +79,10 @@ where
         .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(RESETS)
         .max_local_error_reset_streams(OWN_RESETS)
-        .serve_connection(TokioIo::new(Metered::new(stream, metered)), service);
+        .serve_connection(
+            TokioIo::new(Fair::new(Metered::new(stream, metered))),
+            service,
+        );
     let mut served = pin!(served);
     let mut stop = pin!(stop);
     let mut look = tokio::time::interval(LOOK);

@@ -1,36 +1,28 @@
 //! A connection that leaves time for others.
 
-use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use super::turn::Turn;
+
 /// What is read in a row before other tasks have their turn, in bytes. What a peer sends may be dear to look at, byte by
 /// byte, and come faster than it is.
-const AT_ONCE: usize = 16 * 1024;
+const AT_ONCE: u32 = 16 * 1024;
 
 /// How often is written in a row: what answers each small thing that comes makes a call of the system of each.
 const WRITES: u32 = 32;
-
-/// Puts a task off until every other one that is ready had its turn and the sockets were looked at. A task that wakes
-/// itself instead has many turns between two such looks.
-pub fn give_way<T>(cx: &mut Context<'_>) -> Poll<T> {
-    let put_off = std::pin::pin!(tokio::task::yield_now()).poll(cx);
-    debug_assert!(put_off.is_pending(), "the first time it is never ready");
-    Poll::Pending
-}
 
 /// A connection from which a task reads so much, and then lets others go on; and which ends if its peer takes nothing.
 #[derive(Debug)]
 pub struct Fair<S> {
     stream: S,
-    /// Read, in bytes, and how often written, since there was last nothing to read or others had their turn.
-    read: usize,
-    writes: u32,
+    reads: Turn,
+    writes: Turn,
     /// How long the peer may take no byte of what is to be written; `None` for ever.
     patience: Option<Duration>,
     /// Runs while it takes none.
@@ -42,8 +34,8 @@ impl<S> Fair<S> {
     pub const fn new(stream: S) -> Self {
         Self {
             stream,
-            read: 0,
-            writes: 0,
+            reads: Turn::of(AT_ONCE),
+            writes: Turn::of(WRITES),
             patience: None,
             timer: None,
         }
@@ -55,11 +47,6 @@ impl<S> Fair<S> {
     pub const fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = Some(patience);
         self
-    }
-
-    fn give_way<T>(&mut self, cx: &mut Context<'_>) -> Poll<T> {
-        (self.read, self.writes) = (0, 0);
-        give_way(cx)
     }
 
     /// What a write came to, unless the peer has taken nothing for too long.
@@ -89,15 +76,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Fair<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.read >= AT_ONCE {
-            return self.give_way(cx);
-        }
+        ready!(self.reads.poll(cx));
         let before = buf.filled().len();
         let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buf) else {
-            (self.read, self.writes) = (0, 0);
+            // Before there is more the sockets are looked at, and others have had their turn.
+            self.reads.begin_again();
+            self.writes.begin_again();
             return Poll::Pending;
         };
-        self.read += buf.filled().len() - before;
+        let come = buf.filled().len() - before;
+        self.reads.take(u32::try_from(come).unwrap_or(u32::MAX));
         Poll::Ready(read)
     }
 }
@@ -108,10 +96,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Fair<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.writes >= WRITES {
-            return self.give_way(cx);
-        }
-        self.writes += 1;
+        ready!(self.writes.poll(cx));
+        self.writes.take(1);
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.in_time(written, cx)
     }
@@ -128,6 +114,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Fair<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
+
     use tokio::io::AsyncReadExt as _;
 
     use super::*;
@@ -155,22 +143,14 @@ mod tests {
         });
     }
 
-    #[test]
-    fn others_have_their_turn() {
+    /// Runs a task that always has something to do, and in between others.
+    fn beside(endless: impl Future<Output = ()> + Send + 'static) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
         runtime.block_on(async {
-            let endless = tokio::spawn(async {
-                let mut endless = Fair::new(tokio::io::repeat(0));
-                let mut bytes = vec![0; 16 * 1024];
-                loop {
-                    // Outside of tokio's own turns, as hyper reads what it has.
-                    tokio::task::unconstrained(endless.read_exact(&mut bytes))
-                        .await
-                        .unwrap();
-                }
-            });
+            // Outside of tokio's own turns, as hyper reads what it has.
+            let endless = tokio::spawn(tokio::task::unconstrained(endless));
             for _ in 0..10 {
                 tokio::task::yield_now().await;
             }
@@ -179,24 +159,24 @@ mod tests {
     }
 
     #[test]
-    fn nor_does_a_writer_keep_them_from_it() {
-        use tokio::io::AsyncWriteExt as _;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let endless = tokio::spawn(async {
-                let mut endless = Fair::new(tokio::io::sink());
-                loop {
-                    tokio::task::unconstrained(endless.write_all(b"pong"))
-                        .await
-                        .unwrap();
-                }
-            });
-            for _ in 0..10 {
-                tokio::task::yield_now().await;
+    fn a_reader_leaves_others_their_turn() {
+        beside(async {
+            let mut endless = Fair::new(tokio::io::repeat(0));
+            let mut bytes = vec![0; 16 * 1024];
+            loop {
+                endless.read_exact(&mut bytes).await.unwrap();
             }
-            endless.abort();
+        });
+    }
+
+    #[test]
+    fn so_does_a_writer() {
+        use tokio::io::AsyncWriteExt as _;
+        beside(async {
+            let mut endless = Fair::new(tokio::io::sink());
+            loop {
+                endless.write_all(b"pong").await.unwrap();
+            }
         });
     }
 }

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
@@ -23,6 +24,14 @@ use crate::tls::{Fair, Stream};
 #[derive(Debug)]
 pub struct Pool<B: Body + 'static> {
     idle: Arc<Mutex<Vec<Link<B>>>>,
+    /// Connections that are being opened.
+    opening: AtomicUsize,
+}
+
+/// One of the connections that are being opened.
+struct Opening<'p> {
+    pool: &'p AtomicUsize,
+    before: usize,
 }
 
 /// An answer's head, with its body still to come and the connection on which it comes.
@@ -72,6 +81,12 @@ struct Link<B: Body + 'static> {
 /// How long a connection is used. The name may have got other addresses meanwhile, and steady traffic would never see them.
 const OLDEST: Duration = Duration::from_mins(2);
 
+/// How many connections a core opens before its other tasks have their turn: each makes several calls of the system.
+const OPENED_A_TURN: usize = 8;
+
+/// The turns that a connection waits at most: those before it may take long to be made.
+const TURNS: usize = 32;
+
 /// The most that is read from an upstream at a time, and so the largest head of an answer, in bytes.
 const AT_ONCE: usize = 64 * 1024;
 
@@ -85,6 +100,7 @@ where
     pub fn new() -> Self {
         Self {
             idle: Arc::default(),
+            opening: AtomicUsize::new(0),
         }
     }
 
@@ -130,7 +146,10 @@ where
         settings: Arc<Settings>,
         request: Request<B>,
     ) -> Result<Answer<B>, SendError> {
+        let opening = Opening::new(&self.opening);
+        opening.turn().await;
         let mut link = Self::open(settings).await?;
+        drop(opening);
         let sent = link.sender.try_send_request(request);
         match link.settle(sent).await {
             Ok(response) => Ok(self.answer(response, link)),
@@ -191,6 +210,26 @@ where
             idle: Arc::clone(&self.idle),
         };
         Answer { response, lease }
+    }
+}
+
+impl<'p> Opening<'p> {
+    fn new(pool: &'p AtomicUsize) -> Self {
+        let before = pool.fetch_add(1, Ordering::Relaxed);
+        Self { pool, before }
+    }
+
+    /// Waits for its turn.
+    async fn turn(&self) {
+        for _ in 0..(self.before / OPENED_A_TURN).min(TURNS) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.pool.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::rig::{cpu, metric, report, turn, until, verify};
@@ -34,6 +34,9 @@ fn rig(portal: &Portal, section: &str) -> Rig {
          [[gate.grant]]\ntoken = \"at-1\"\nscopes = [\"crm\"]\n",
         portal.address
     );
+    let mut setup = setup;
+    // As in production: a level that tells frames and bytes would be what is measured.
+    setup.env.insert("RUST_LOG".to_owned(), "info".to_owned());
     Rig {
         app: tls::client(&[certs.path()], &["h2"], None),
         gate: Setup {
@@ -182,13 +185,14 @@ fn f16_floods_are_cut_off() {
     assert!(grown < 32 * 1024, "{grown} KiB");
 }
 
-/// F16: ten seconds of each, by a new connection whenever the gate has closed one.
+/// F16: ten seconds of each, by a new connection whenever the gate has closed one. The sender takes its part of the machine
+/// too, whomever it floods: what others may suffer is measured against the same flood at another gate's process.
 #[test]
-#[ignore = "long: ten seconds of each flood"]
+#[ignore = "long: ten seconds of each flood, twice"]
 fn f16_ten_seconds_of_each_flood() {
     let _turn = turn();
     let portal = Portal::forgetful(|_| Reply::Bytes(ok("{\"result\":true}")));
-    let mut rig = rig(&portal, LIMITS);
+    let (mut rig, neighbour) = (rig(&portal, LIMITS), rig(&portal, LIMITS));
     let pid = rig.gate.pid();
     let beside = Load::start(&Plan {
         clients: 4,
@@ -199,19 +203,15 @@ fn f16_ten_seconds_of_each_flood() {
     beside.more(1000);
     beside.forget();
     beside.more(4000);
-    let base = beside.forget().percentile(99);
+    let quiet = beside.forget().percentile(99);
+    println!("p99 {quiet:?} without a flood");
     let mut told = Vec::new();
-    for (what, settings, next) in FLOODS {
-        let (before, closed) = (resident_kib(pid), AtomicUsize::new(0));
-        let until_then = Instant::now() + Duration::from_secs(10);
-        while Instant::now() < until_then {
-            let was_closed = as_from_another_machine(|| {
-                let mut one = open(&rig.gate.address, &rig.app, settings);
-                flood(&mut one, next, Duration::from_secs(8))
-            });
-            assert!(was_closed, "{what}");
-            closed.fetch_add(1, Ordering::Relaxed);
-        }
+    for flood in FLOODS {
+        let what = flood.0;
+        ten_seconds(&neighbour, flood);
+        let elsewhere = beside.forget().percentile(99);
+        let before = resident_kib(pid);
+        let closed = ten_seconds(&rig, flood);
         let during = beside.forget();
         let grown = resident_kib(pid).saturating_sub(before);
         // The calls beside go on; what the flood alone costs is over within two seconds.
@@ -220,7 +220,7 @@ fn f16_ten_seconds_of_each_flood() {
         });
         beside.forget();
         let p99 = during.percentile(99);
-        told.push(format!("{what}: {} connections closed, {grown} KiB more, idle after {idle:?}, p99 beside {p99:?}", closed.load(Ordering::Relaxed)));
+        told.push(format!("{what}: {closed} connections closed, {grown} KiB more, idle after {idle:?}, p99 beside {p99:?}, beside one elsewhere {elsewhere:?}"));
         println!("{}", told.last().unwrap());
         assert_eq!(
             (during.answers(), during.broken),
@@ -229,27 +229,27 @@ fn f16_ten_seconds_of_each_flood() {
         );
         assert!(grown < 32 * 1024, "{what}: {grown} KiB");
         assert!(idle < Duration::from_secs(2), "{what}: {idle:?}");
-        assert!(
-            p99 < (base * 2).max(Duration::from_millis(10)),
-            "{what}: {p99:?} after {base:?}"
-        );
+        assert!(p99 < elsewhere * 2, "{what}: {p99:?} after {elsewhere:?}");
     }
     beside.stop();
     rig.gate.stop();
     assert_eq!(verify(&rig.gate.state_dir()).0, 0);
-    report("F16", &format!("p99 {base:?} before; {}", told.join("; ")));
+    report(
+        "F16",
+        &format!("p99 {quiet:?} without a flood; {}", told.join("; ")),
+    );
 }
 
-/// Sends in a thread of the lowest priority, which takes little from the gate and those who are measured: it stands in for a
-/// sender with processors of its own, and floods less than that one could.
-fn as_from_another_machine<T: Send>(send: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| {
-        let sender = scope.spawn(|| {
-            rustix::process::setpriority_process(None, 19).unwrap();
-            send()
-        });
-        sender.join().unwrap()
-    })
+/// Floods a gate for ten seconds; how many connections that took.
+fn ten_seconds(rig: &Rig, (what, settings, next): Flood) -> usize {
+    let began = Instant::now();
+    let mut closed = 0;
+    while began.elapsed() < Duration::from_secs(10) {
+        let mut one = open(&rig.gate.address, &rig.app, settings);
+        assert!(flood(&mut one, next, Duration::from_secs(8)), "{what}");
+        closed += 1;
+    }
+    closed
 }
 
 /// True if a process takes less than half a core: what the calls beside it cost is less.
