@@ -4,6 +4,7 @@ mod calls;
 mod causes;
 mod families;
 mod gate;
+pub mod log;
 mod shared;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -107,6 +108,7 @@ impl Metrics {
             "1 while the configuration on disk cannot come into force",
             rejected_policy.clone(),
         );
+        registry.register_collector(Box::new(log::Collector));
         let calls = calls::Collector::new(gates, cores);
         registry.register_collector(Box::new(calls.clone()));
         Self {

@@ -185,6 +185,54 @@ fn f19_two_hundred_reloads() {
     reloads(200);
 }
 
+/// Whoever should read the log hangs, as what keeps a container's may: calls, reloads and the end go on.
+#[test]
+fn f19_nobody_reads_the_log() {
+    let _turn = turn();
+    let portal = Portal::start();
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let with = |scopes: &[&str]| {
+        let mut setup = Setup::before(&portal.address).grant("at-1", scopes);
+        setup.unheard = true;
+        setup.env.insert("RUST_LOG".to_owned(), "info".to_owned());
+        setup
+    };
+    let mut gate = Gate::start_in(&dir, &with(&["crm"]));
+    let load = Load::start(&Plan {
+        refused: 0,
+        pause: Duration::from_millis(1),
+        ..Plan::of(&gate.address)
+    });
+    let path = dir.path().join("grantgate.toml");
+    // Each is told in the log, which has room for a dozen lines.
+    const RELOADS: u32 = 60;
+    for number in 1..=RELOADS {
+        let beside = dir.path().join("beside");
+        let text = with(&["crm"]).text(dir.path()) + &format!("# {number}\n");
+        fs::write(&beside, text).unwrap();
+        fs::rename(&beside, &path).unwrap();
+        gate.signal(Signal::HUP);
+        until("loaded", Duration::from_secs(5), || {
+            metric(&gate, "grantgate_policy_generation") == f64::from(1 + number)
+        });
+    }
+    load.forget();
+    load.more(500);
+    let told = load.stop();
+    assert_eq!((told.answers(), told.broken), (told.of(200), 0));
+    let asked = Instant::now();
+    assert!(gate.stop().success());
+    let took = asked.elapsed();
+    report(
+        "F19",
+        &format!(
+            "nobody reads the log: {RELOADS} reloads came into force, no call failed, ended after {took:?}"
+        ),
+    );
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert_eq!(verify(&gate.state_dir()).0, 0);
+}
+
 /// F23: the clock jumps: an expired token stays expired while the clock says so, times of waiting do not change, and the
 /// order of records is their number.
 #[test]

@@ -1,9 +1,9 @@
 //! A gate as its own process, as an operator would run it.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -25,6 +25,8 @@ pub struct Gate {
     process: Pid,
     log: Arc<Mutex<String>>,
     reader: Option<JoinHandle<()>>,
+    /// The log that nobody takes.
+    _unheard: Option<ChildStderr>,
     dir: Arc<TempDir>,
 }
 
@@ -41,6 +43,8 @@ pub struct Setup {
     pub under: Vec<String>,
     /// The state directory, where it is not the gate's own.
     pub state: Option<PathBuf>,
+    /// Once it is ready nobody takes its log any more, and little of it finds room.
+    pub unheard: bool,
 }
 
 impl Setup {
@@ -137,11 +141,11 @@ impl Gate {
             .spawn()
             .unwrap();
         let log = Arc::new(Mutex::new(String::new()));
-        let (mut lines, kept) = (
-            BufReader::new(child.stderr.take().unwrap()).lines(),
+        let (mut stderr, kept) = (
+            BufReader::new(child.stderr.take().unwrap()),
             Arc::clone(&log),
         );
-        for line in lines.by_ref() {
+        for line in stderr.by_ref().lines() {
             let line = line.unwrap();
             let is_ready = line.contains(" ready admin=");
             *kept.lock().unwrap() += &(line + "\n");
@@ -149,11 +153,18 @@ impl Gate {
                 break;
             }
         }
-        let reader = std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                *kept.lock().unwrap() += &(line + "\n");
-            }
-        });
+        let (unheard, reader) = if setup.unheard {
+            let stderr = stderr.into_inner();
+            rustix::pipe::fcntl_setpipe_size(&stderr, 4096).unwrap();
+            (Some(stderr), None)
+        } else {
+            let reader = std::thread::spawn(move || {
+                for line in stderr.lines().map_while(Result::ok) {
+                    *kept.lock().unwrap() += &(line + "\n");
+                }
+            });
+            (None, Some(reader))
+        };
         let Ok(text) = std::fs::read_to_string(&ready) else {
             child.wait().unwrap();
             return Err(log.lock().unwrap().clone());
@@ -166,7 +177,8 @@ impl Gate {
             process: Pid::from_raw(i32::try_from(ready["pid"].as_u64().unwrap()).unwrap()).unwrap(),
             child,
             log,
-            reader: Some(reader),
+            reader,
+            _unheard: unheard,
             dir: Arc::clone(dir),
         })
     }
