@@ -43,3 +43,73 @@ impl ClientIdentity {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DnType, KeyPair, SanType};
+
+    use super::*;
+
+    /// What a certificate with these names and this common name says.
+    fn of(names: &[SanType], common: Option<&str>) -> (String, &'static str, Vec<u8>) {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = names.to_vec();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        if let Some(common) = common {
+            params.distinguished_name.push(DnType::CommonName, common);
+        }
+        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let der = certificate.der().to_vec();
+        let identity = ClientIdentity::of(&der).unwrap();
+        (identity.id, identity.source, der)
+    }
+
+    fn uri(text: &str) -> SanType {
+        SanType::URI(text.try_into().unwrap())
+    }
+
+    fn dns(text: &str) -> SanType {
+        SanType::DnsName(text.try_into().unwrap())
+    }
+
+    #[test]
+    fn the_name_that_says_most_is_taken() {
+        let spiffe = "spiffe://crm.example/sync";
+        let other = "https://crm.example/sync";
+        for (names, common, id, source) in [
+            (
+                vec![dns("a.example"), uri(other), uri(spiffe)],
+                Some("cn"),
+                spiffe,
+                "spiffe",
+            ),
+            (
+                vec![dns("a.example"), uri(other)],
+                Some("cn"),
+                other,
+                "mtls",
+            ),
+            (
+                vec![dns("a.example"), dns("b.example")],
+                Some("cn"),
+                "a.example",
+                "mtls",
+            ),
+            (vec![], Some("cn"), "cn", "mtls"),
+            // What stands in a common name is no SPIFFE id, whatever it looks like.
+            (vec![], Some(spiffe), spiffe, "mtls"),
+            (vec![dns("a.example")], Some(spiffe), "a.example", "mtls"),
+        ] {
+            let (told, by, _) = of(&names, common);
+            assert_eq!((told.as_str(), by), (id, source), "{names:?}");
+        }
+    }
+
+    #[test]
+    fn one_without_names_is_known_by_its_digest() {
+        let (one, source, der) = of(&[], None);
+        assert_eq!((one.len(), source), (64, "mtls"));
+        assert_eq!(one, super::super::fingerprint(&der));
+        assert_ne!(one, of(&[], None).0, "another key is somebody else");
+    }
+}
