@@ -245,24 +245,26 @@ impl Pair {
         })
     }
 
-    /// Has each directory looked at, so that `loss` knows what was done until now. One that hangs is waited for no longer
-    /// than its patience, and once.
+    /// Has each directory looked at, so that `loss` knows what was done until now. One that hangs is not waited for, or for
+    /// a part of its patience and once.
     pub(super) fn look_now(&mut self) {
         let done = lock(&self.shared.done);
+        let mut asked = Vec::new();
         for (side, done) in self.sides.iter_mut().zip(done.iter()) {
-            let answers = side.looks == done.looks;
+            let answers = side.looks == done.looks && !side.hangs;
             let orders = side.orders.as_ref().filter(|_| answers);
-            if orders.is_some_and(|orders| orders.send(Order::Look).is_ok()) {
-                side.looks += 1;
-            }
+            let sent = orders.is_some_and(|orders| orders.send(Order::Look).is_ok());
+            side.looks += u64::from(sent);
+            asked.push(if sent { side.looks } else { 0 });
         }
-        let sides = &self.sides;
+        let patience = self.patience / 4;
         let waited = self
             .shared
             .changed
-            .wait_timeout_while(done, self.patience, |done| {
-                let mut both = sides.iter().zip(done.iter());
-                both.any(|(side, done)| side.looks != done.looks && !side.hangs)
+            .wait_timeout_while(done, patience, |done| {
+                done.iter()
+                    .zip(&asked)
+                    .any(|(side, asked)| side.looks < *asked)
             });
         drop(waited);
     }

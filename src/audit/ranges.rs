@@ -76,6 +76,12 @@ impl Ranges {
         self.0.iter().cloned()
     }
 
+    /// True if this number is in here.
+    pub(super) fn contains(&self, number: u64) -> bool {
+        let at = self.0.partition_point(|known| known.end <= number);
+        self.0.get(at).is_some_and(|run| run.start <= number)
+    }
+
     /// How many numbers there are.
     pub(super) fn count(&self) -> u64 {
         self.0.iter().map(|run| run.end - run.start).sum()
@@ -129,6 +135,9 @@ mod tests {
             prop_assert_eq!(a.count(), u64::try_from(of_a.len()).unwrap());
             prop_assert_eq!(set(&a.and(&b)), &of_a & &of_b);
             prop_assert_eq!(set(&a.without(&b)), &of_a - &of_b);
+            for number in 0..60 {
+                prop_assert_eq!(a.contains(number), of_a.contains(&number));
+            }
             let whole: BTreeSet<u64> = (from..from + length).collect();
             prop_assert_eq!(set(&a.lacks(from..from + length)), &whole - &of_a);
         }

@@ -40,6 +40,8 @@ pub(super) struct Writer {
     metrics: Arc<JournalMetrics>,
     /// Records lost since the last write that succeeded.
     gap: Option<Gap>,
+    /// What the active segment declares.
+    declared: Vec<Gap>,
     /// Records that found no room and may come later.
     backlog: Backlog,
     /// Decisions without a completion so far.
@@ -56,6 +58,8 @@ pub(super) struct Writer {
 }
 
 struct Gap {
+    /// The number of the record that declares it.
+    seq: u64,
     lost: u64,
     first: Timestamp,
     last: Timestamp,
@@ -80,6 +84,7 @@ impl Writer {
             warn_below: settings.reserve.saturating_mul(4),
             metrics,
             gap: None,
+            declared: Vec::new(),
             backlog: Backlog::default(),
             open: 0,
             policy: Vec::new(),
@@ -174,7 +179,7 @@ impl Writer {
         if declares {
             // What a sync fails on now is written again, the declaration with the rest.
             self.backlog.clear();
-            self.gap = None;
+            self.declared.extend(self.gap.take());
         }
         // Whoever needs no sync does not wait for one.
         acknowledge(batches.iter_mut().filter(|batch| !batch.sync), true);
@@ -207,13 +212,14 @@ impl Writer {
 
     /// What has to be declared before anything else: records that were lost, ends of calls that had to wait.
     fn declare(&mut self) {
-        if let Some(gap) = &self.gap {
+        if let Some(gap) = &mut self.gap {
             let event = EventId::new(Timestamp::now());
             self.chain.append(
                 EventKind::AuditGap,
                 &lifecycle::gap(event, gap.lost, gap.first, gap.last, &gap.cause),
                 &mut self.lines,
             );
+            gap.seq = self.chain.seq;
         }
         let backlog = std::mem::take(&mut self.backlog);
         for (kind, rest) in backlog.records() {
@@ -296,7 +302,11 @@ impl Writer {
                 return;
             }
         }
-        if let Err(error) = self.sinks.begin(self.chain.seq + 1, self.retention) {
+        let begun = self.sinks.begin(self.chain.seq + 1, self.retention);
+        if begun.is_ok() {
+            self.declared.clear();
+        }
+        if let Err(error) = begun {
             tracing::warn!(%error, "a new segment of the journal cannot be begun");
             self.roll_from = Instant::now() + if broken { TICK } else { ROLL_AGAIN };
         }
@@ -339,6 +349,7 @@ impl Writer {
             );
         }
         let gap = self.gap.get_or_insert_with(|| Gap {
+            seq: 0,
             lost: 0,
             first,
             last: now,

@@ -1,5 +1,6 @@
 //! What is done to segments from outside, in one directory or both, and whether what is gone by it is declared: F08 in depth.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -192,4 +193,65 @@ fn f08_segments_are_removed_right_before_the_end() {
         assert_eq!(lost, first - 1, "what is gone is declared once");
         assert_eq!(verify(&rig.gate.state_dir()).0, 0);
     }
+}
+
+/// F08: what a segment had declared lost is declared again when it is lost itself.
+#[test]
+fn f08_a_declaration_is_removed_as_well() {
+    let _turn = turn();
+    for two in [false, true] {
+        let Some(mut rig) = Rig::start(two, "") else {
+            return;
+        };
+        let dirs = if two {
+            vec![rig.first(), rig.second()]
+        } else {
+            vec![rig.first()]
+        };
+        for _ in 0..3 {
+            let gone: Vec<_> = dirs
+                .iter()
+                .map(|dir| segments(dir).pop().unwrap())
+                .collect();
+            for segment in gone {
+                fs::remove_file(segment).unwrap();
+            }
+            until("a declaration", Duration::from_secs(3), || {
+                rig.load.more(5);
+                let begun = dirs.iter().all(|dir| !segments(dir).is_empty());
+                begun && !rig.gate.records_of("audit.gap").is_empty()
+            });
+            rig.load.more(100);
+        }
+        rig.load.stop();
+        rig.gate.stop();
+        let numbers: BTreeSet<u64> = dirs.iter().flat_map(|dir| numbers(dir)).collect();
+        let missing = numbers.last().unwrap() - u64::try_from(numbers.len()).unwrap();
+        let lost: u64 = rig
+            .gate
+            .records_of("audit.gap")
+            .iter()
+            .map(|gap| gap["lost"].as_u64().unwrap())
+            .sum();
+        report(
+            "F08",
+            &format!(
+                "removed three times with what they declared, {} directories: {lost} declared, {missing} missing",
+                dirs.len()
+            ),
+        );
+        assert_eq!(lost, missing, "what is gone is declared once");
+    }
+}
+
+/// The numbers of the records in a directory.
+fn numbers(dir: &Path) -> Vec<u64> {
+    let text: String = segments(dir)
+        .iter()
+        .map(|segment| fs::read_to_string(segment).unwrap())
+        .collect();
+    text.lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|record| record["seq"].as_u64().unwrap())
+        .collect()
 }

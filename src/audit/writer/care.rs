@@ -77,7 +77,20 @@ impl Writer {
         let lost = loss.lost.count();
         if lost > 0 {
             self.lose_since(Timestamp::from(loss.since), lost, cause);
+            self.declare_again(loss);
         }
         cause
+    }
+
+    /// What the lost records had declared is to be declared again.
+    fn declare_again(&mut self, loss: &Loss) {
+        for before in std::mem::take(&mut self.declared) {
+            if !loss.lost.contains(before.seq) {
+                self.declared.push(before);
+            } else if let Some(gap) = &mut self.gap {
+                gap.lost = gap.lost.saturating_add(before.lost);
+                gap.first = gap.first.min(before.first);
+            }
+        }
     }
 }

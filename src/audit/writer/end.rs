@@ -38,6 +38,7 @@ impl Writer {
             first,
             last,
             cause,
+            ..
         } = gap;
         let event = EventId::new(Timestamp::now());
         let declaration = lifecycle::gap(event, *lost, *first, *last, cause);
