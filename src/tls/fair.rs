@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -76,7 +76,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Fair<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        ready!(self.reads.poll(cx));
+        // Whoever only looks whether something has come has no task that could be put off, and looks once.
+        if !cx.waker().will_wake(Waker::noop()) {
+            ready!(self.reads.poll(cx));
+        }
         let before = buf.filled().len();
         let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buf) else {
             // Before there is more the sockets are looked at, and others have had their turn.
@@ -166,6 +169,30 @@ mod tests {
             loop {
                 endless.read_exact(&mut bytes).await.unwrap();
             }
+        });
+    }
+
+    /// A connection that has had its turn and is looked at between two calls says what has come.
+    #[test]
+    fn a_look_is_not_put_off() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let mut endless = Fair::new(tokio::io::repeat(0));
+            let mut bytes = [0; 32 * 1024];
+            let mut poll = |cx: &mut Context<'_>| {
+                let mut space = ReadBuf::new(&mut bytes);
+                Pin::new(&mut endless).poll_read(cx, &mut space).is_ready()
+            };
+            std::future::poll_fn(|cx| {
+                assert!(poll(cx));
+                assert!(!poll(cx), "others have their turn");
+                assert!(poll(&mut Context::from_waker(Waker::noop())));
+                assert!(!poll(cx));
+                Poll::Ready(())
+            })
+            .await;
         });
     }
 

@@ -38,7 +38,9 @@ impl Turn {
 
     /// Others had their turn for another reason.
     pub const fn begin_again(&mut self) {
-        self.taken = 0;
+        if self.given.is_none() {
+            self.taken = 0;
+        }
     }
 
     /// Ready while the turn lasts. Then pending, however often it is asked and whoever wakes the task, until every other task
@@ -48,7 +50,8 @@ impl Turn {
             return Poll::Ready(());
         }
         let given = self.given.get_or_insert_with(|| Given::away(cx.waker()));
-        if !given.is_over(cx.waker()) {
+        // What a runtime has put off it forgets when it ends or its `block_on` does: then nobody will say that it is over.
+        if !given.is_over(cx.waker()) && Arc::strong_count(given) > 1 {
             return Poll::Pending;
         }
         (self.given, self.taken) = (None, 0);
@@ -130,5 +133,36 @@ mod tests {
             assert!(others.load(Ordering::Relaxed) >= 9, "{others:?}");
             other.abort();
         });
+    }
+
+    /// What was put off in one `block_on` is not waited for in the next.
+    #[test]
+    fn a_turn_ends_with_its_runtime() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let mut turn = Turn::of(1);
+        turn.take(1);
+        runtime.block_on(poll_fn(|cx| {
+            assert!(turn.poll(cx).is_pending());
+            Poll::Ready(())
+        }));
+        runtime.block_on(poll_fn(|cx| turn.poll(cx)));
+    }
+
+    /// While others have their turn nothing begins again.
+    #[test]
+    fn what_was_given_away_is_not_taken_back() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let mut turn = Turn::of(1);
+        turn.take(1);
+        runtime.block_on(poll_fn(|cx| {
+            assert!(turn.poll(cx).is_pending());
+            turn.begin_again();
+            assert!(turn.poll(cx).is_pending());
+            Poll::Ready(())
+        }));
     }
 }

@@ -6,9 +6,8 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
@@ -18,20 +17,14 @@ use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 
 use super::{ConnectError, Settings};
-use crate::tls::{Fair, Stream};
+use crate::tls::{Fair, Stream, Turn};
 
 /// The idle connections of one core to one upstream; the last one used is the first one taken.
 #[derive(Debug)]
 pub struct Pool<B: Body + 'static> {
     idle: Arc<Mutex<Vec<Link<B>>>>,
-    /// Connections that are being opened.
-    opening: AtomicUsize,
-}
-
-/// One of the connections that are being opened.
-struct Opening<'p> {
-    pool: &'p AtomicUsize,
-    before: usize,
+    /// The connections that are opened in a row.
+    opening: Mutex<Turn>,
 }
 
 /// An answer's head, with its body still to come and the connection on which it comes.
@@ -82,10 +75,7 @@ struct Link<B: Body + 'static> {
 const OLDEST: Duration = Duration::from_mins(2);
 
 /// How many connections a core opens before its other tasks have their turn: each makes several calls of the system.
-const OPENED_A_TURN: usize = 8;
-
-/// The turns that a connection waits at most: those before it may take long to be made.
-const TURNS: usize = 32;
+const OPENED_A_TURN: u32 = 8;
 
 /// The most that is read from an upstream at a time, and so the largest head of an answer, in bytes.
 const AT_ONCE: usize = 64 * 1024;
@@ -100,7 +90,7 @@ where
     pub fn new() -> Self {
         Self {
             idle: Arc::default(),
-            opening: AtomicUsize::new(0),
+            opening: Mutex::new(Turn::of(OPENED_A_TURN)),
         }
     }
 
@@ -146,10 +136,8 @@ where
         settings: Arc<Settings>,
         request: Request<B>,
     ) -> Result<Answer<B>, SendError> {
-        let opening = Opening::new(&self.opening);
-        opening.turn().await;
+        self.may_open().await;
         let mut link = Self::open(settings).await?;
-        drop(opening);
         let sent = link.sender.try_send_request(request);
         match link.settle(sent).await {
             Ok(response) => Ok(self.answer(response, link)),
@@ -178,6 +166,20 @@ where
             link.drive(&mut Context::from_waker(Waker::noop()));
             !link.ended && link.since.elapsed() <= link.settings.idle_timeout
         });
+    }
+
+    /// Waits until it is this call's turn to open a connection.
+    async fn may_open(&self) {
+        let may = |cx: &mut Context<'_>| {
+            let mut opening = lock(&self.opening);
+            let may = opening.poll(cx).is_ready();
+            opening.take(u32::from(may));
+            Poll::Ready(may)
+        };
+        while !poll_fn(may).await {
+            // Those who wait are told by nobody: each asks again after the others had their turn.
+            tokio::task::yield_now().await;
+        }
     }
 
     async fn open(settings: Arc<Settings>) -> Result<Link<B>, SendError> {
@@ -210,26 +212,6 @@ where
             idle: Arc::clone(&self.idle),
         };
         Answer { response, lease }
-    }
-}
-
-impl<'p> Opening<'p> {
-    fn new(pool: &'p AtomicUsize) -> Self {
-        let before = pool.fetch_add(1, Ordering::Relaxed);
-        Self { pool, before }
-    }
-
-    /// Waits for its turn.
-    async fn turn(&self) {
-        for _ in 0..(self.before / OPENED_A_TURN).min(TURNS) {
-            tokio::task::yield_now().await;
-        }
-    }
-}
-
-impl Drop for Opening<'_> {
-    fn drop(&mut self) {
-        self.pool.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
