@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, DEFAULT_PATH};
+use crate::telemetry::log::without_waiting_long;
 use output::{complain, complain_folded};
 
 /// Exit codes: all is well, no, and a wrong use or configuration.
@@ -110,7 +111,8 @@ pub fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             let wrong_use = error.is::<ConfigError>() || error.is::<WrongUse>();
-            complain_folded(&format!("error: {error:#}"));
+            let text = format!("error: {error:#}");
+            without_waiting_long(move || complain_folded(&text));
             ExitCode::from(if wrong_use { USAGE } else { NO })
         }
     }

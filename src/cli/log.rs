@@ -10,15 +10,15 @@ use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 #[cfg(feature = "otlp")]
 use crate::app::collector::{Collector, TARGET};
-use crate::telemetry::log::{WorkerGuard, stderr};
+use crate::telemetry::log::{Remainder, stderr};
 
 /// What is needed until the end of the log.
 #[derive(Debug)]
 pub(super) struct Log {
-    /// Writes what waits when it is dropped.
-    _lines: WorkerGuard,
     #[cfg(feature = "otlp")]
     _collector: Option<Collector>,
+    /// Writes what waits when it is dropped, last.
+    _lines: Remainder,
 }
 
 impl Log {
@@ -74,7 +74,7 @@ fn level() -> EnvFilter {
     EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"))
 }
 
-fn lines(json: bool, level: &EnvFilter) -> (Box<dyn Layer<Registry> + Send + Sync>, WorkerGuard) {
+fn lines(json: bool, level: &EnvFilter) -> (Box<dyn Layer<Registry> + Send + Sync>, Remainder) {
     // Whoever asks for more than the few lines of `info` wants to see every one, and waits for them.
     let complete = level.max_level_hint() > Some(LevelFilter::INFO);
     let (stderr, guard) = stderr(complete);
