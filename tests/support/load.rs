@@ -26,6 +26,16 @@ impl Told {
         self.statuses.get(&status).copied().unwrap_or_default()
     }
 
+    /// Takes what was told elsewhere too.
+    pub fn add(&mut self, more: Self) {
+        for (status, count) in more.statuses {
+            *self.statuses.entry(status).or_default() += count;
+        }
+        self.broken += more.broken;
+        self.strange += more.strange;
+        self.times.extend(more.times);
+    }
+
     pub fn answers(&self) -> u64 {
         self.statuses.values().sum()
     }
