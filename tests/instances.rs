@@ -280,11 +280,7 @@ fn redis_may_speak_tls() {
     until(&two, "A-x", "-", SECOND);
     // A server that nobody vouches for is not talked to.
     let wary = trusting("");
-    let began = Instant::now();
-    while !wary.log().contains("no TLS with the upstream") {
-        assert!(began.elapsed() < Duration::from_secs(5), "{}", wary.log());
-        std::thread::yield_now();
-    }
+    wary.wait_for_log("no TLS with the upstream");
     assert_eq!(reason(&wary, "A-x"), "token_unknown");
 }
 

@@ -366,6 +366,6 @@ fn another_guarantee_takes_a_restart() {
     let weaker = setup.section("[audit]\nguarantee = \"durable\"");
     rewrite(dir.path(), &weaker.text(dir.path()));
     wait_for(&gate, "policy_rejected", "1");
-    assert!(gate.log().contains("this takes a restart"));
+    gate.wait_for_log("this takes a restart");
     gate.stop();
 }

@@ -342,11 +342,7 @@ fn a_full_disk_does_not_keep_anybody_from_learning() {
     );
     assert_eq!(answer.unwrap().status, 200);
     assert_eq!(told(&gate, "T"), (200, "-".to_owned()));
-    assert!(
-        gate.log().contains("until the process ends only"),
-        "{}",
-        gate.log()
-    );
+    gate.wait_for_log("until the process ends only");
     gate.stop();
     setup.under.clear();
     let gate = Gate::start_in(&dir, &setup);

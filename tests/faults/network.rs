@@ -189,8 +189,7 @@ fn f28_a_name_gets_another_address() {
         (502, "upstream_unreachable")
     );
     assert_eq!(answered.load(Ordering::Relaxed), before, "nobody was asked");
-    let log = cautious.log();
-    assert!(log.contains("which `private_addresses` refuses"), "{log}");
+    cautious.wait_for_log("which `private_addresses` refuses");
     cautious.stop();
     *address.lock().unwrap() = None;
     for _ in 0..20 {

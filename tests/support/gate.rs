@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -199,6 +200,16 @@ impl Gate {
     /// The process log so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
+    }
+
+    /// Waits until the process log, which comes by a thread of its own, has this.
+    pub fn wait_for_log(&self, text: &str) {
+        let began = Instant::now();
+        while !self.log().contains(text) {
+            let waited = began.elapsed();
+            assert!(waited < Duration::from_secs(5), "{text}: {}", self.log());
+            std::thread::yield_now();
+        }
     }
 
     pub fn signal(&self, signal: Signal) {
