@@ -59,6 +59,7 @@ fn killed(rounds: usize) {
             gate.kill();
             load.stop();
             let known = decided(&gate.state_dir());
+            portal.settle();
             let seen = portal.take();
             reached += seen.len();
             for request in &seen {

@@ -1,7 +1,8 @@
 //! A scripted portal: keeps what arrives, byte for byte, and answers as it is told.
 
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ impl Received {
 pub struct Portal {
     pub address: String,
     received: Arc<Mutex<Vec<Received>>>,
+    /// Who is connected.
+    peers: Arc<Mutex<HashSet<SocketAddr>>>,
     forgets: Arc<std::sync::atomic::AtomicBool>,
 }
 
@@ -70,16 +73,23 @@ impl Portal {
         let received = Arc::new(Mutex::new(Vec::new()));
         let forgets = Arc::new(std::sync::atomic::AtomicBool::new(false));
         let forget = Arc::clone(&forgets);
+        let peers = Arc::new(Mutex::new(HashSet::new()));
+        let connected = Arc::clone(&peers);
         let (seen, script): (_, Arc<Script>) = (Arc::clone(&received), Arc::new(script));
         std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
+            while let Ok((stream, peer)) = listener.accept() {
                 let (seen, script) = (Arc::clone(&seen), Arc::clone(&script));
-                let forget = Arc::clone(&forget);
-                std::thread::spawn(move || converse(stream, &seen, &forget, script.as_ref()));
+                let (forget, peers) = (Arc::clone(&forget), Arc::clone(&connected));
+                peers.lock().unwrap().insert(peer);
+                std::thread::spawn(move || {
+                    converse(stream, &seen, &forget, script.as_ref());
+                    peers.lock().unwrap().remove(&peer);
+                });
             }
         });
         Self {
             address,
+            peers,
             received,
             forgets,
         }
@@ -87,6 +97,20 @@ impl Portal {
 
     pub fn received(&self) -> Vec<Received> {
         self.received.lock().unwrap().clone()
+    }
+
+    /// Waits until it has read all that was sent by those who have gone; nobody else may be connected.
+    pub fn settle(&self) {
+        // Those who came before are accepted before this one.
+        let last = TcpStream::connect(&self.address).unwrap();
+        let peer = last.local_addr().unwrap();
+        while !self.peers.lock().unwrap().contains(&peer) {
+            std::thread::yield_now();
+        }
+        drop(last);
+        while !self.peers.lock().unwrap().is_empty() {
+            std::thread::yield_now();
+        }
     }
 
     /// What has arrived since the last time.
