@@ -34,6 +34,9 @@ impl Keeper {
             let mut asked = false;
             match queue.recv_timeout(TICK) {
                 Ok(Order::Keep(job)) => {
+                    if !self.takes(&job) {
+                        return self.end();
+                    }
                     self.behind |= last != 0 && job.number != last + 1;
                     (last, next) = (job.number, job.next);
                     let kept = self.keep(&job);
@@ -42,7 +45,10 @@ impl Keeper {
                 }
                 Ok(Order::Look) => asked = true,
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.look(next);
+                    return self.end();
+                }
             }
             self.sink.regain_room();
             self.full.store(self.sink.is_full(), Ordering::Relaxed);
@@ -70,6 +76,32 @@ impl Keeper {
         if let Some(side) = done.get_mut(self.number) {
             side.missed.extend(loss.lost.runs().map(|run| (None, run)));
         }
+    }
+
+    /// False if it is too late: what was not taken by now was declared as lost.
+    fn takes(&self, job: &Job) -> bool {
+        let mut done = lock(&self.shared.done);
+        done.get_mut(self.number).is_some_and(|side| {
+            if !side.closed {
+                side.next = Some(job.next);
+            }
+            !side.closed
+        })
+    }
+
+    /// Tells that nothing is left to do; the reserve is given back before.
+    fn end(self) {
+        let Self {
+            sink,
+            shared,
+            number,
+            ..
+        } = self;
+        drop(sink);
+        if let Some(side) = lock(&shared.done).get_mut(number) {
+            side.ended = true;
+        }
+        shared.changed.notify_all();
     }
 
     fn tell_looked(&self) {

@@ -28,6 +28,8 @@ pub(super) struct Pair {
     sides: Vec<Side>,
     shared: Arc<Shared>,
     job: u64,
+    /// The records that were given to them.
+    given: Option<Range<u64>>,
     /// The segment at hand: its bytes, its beginning.
     bytes: u64,
     begun: SystemTime,
@@ -91,8 +93,14 @@ pub(super) struct Done {
     pub(super) cause: String,
     /// The records that it does not hold since it was asked last: by which job, if they were not lost later.
     pub(super) missed: Vec<(Option<u64>, Range<u64>)>,
+    /// The number after the last record that it has written, or is about to.
+    pub(super) next: Option<u64>,
+    /// It is not to write any more.
+    pub(super) closed: bool,
     /// How often it has looked at its segment because it was told to.
     pub(super) looks: u64,
+    /// It has done everything, and looked a last time.
+    pub(super) ended: bool,
 }
 
 impl Pair {
@@ -140,6 +148,7 @@ impl Pair {
             sides,
             shared,
             job: 0,
+            given: None,
             // Both may have begun before: the first roll by size comes a little late.
             bytes: 1,
             begun: SystemTime::now(),
@@ -199,6 +208,7 @@ impl Pair {
                         side.absent.add(first..next);
                     }
                 }
+                self.given.get_or_insert(first..next).end = next;
                 self.bytes += u64::try_from(lines.len()).unwrap_or(u64::MAX);
                 return Ok(());
             }
@@ -269,6 +279,33 @@ impl Pair {
         drop(waited);
     }
 
+    /// Lets both end with the same record, and look a last time. One that hangs is not waited for longer: what it has not
+    /// got yet it will not have.
+    pub(super) fn finish(&mut self) {
+        for side in &mut self.sides {
+            side.orders = None;
+        }
+        let done = lock(&self.shared.done);
+        let waited = self
+            .shared
+            .changed
+            .wait_timeout_while(done, LAST_WAIT, |done| done.iter().any(|side| !side.ended));
+        let (mut done, _) = waited.unwrap_or_else(std::sync::PoisonError::into_inner);
+        for side in done.iter_mut() {
+            side.closed = true;
+        }
+        let ends: Vec<_> = done.iter().map(|side| (side.ended, side.next)).collect();
+        drop(done);
+        for (side, (ended, next)) in self.sides.iter_mut().zip(ends) {
+            if !ended && let Some(given) = &self.given {
+                side.absent.add(next.unwrap_or(given.start)..given.end);
+            }
+            if let Some(thread) = side.thread.take_if(|_| ended) {
+                let _ = thread.join();
+            }
+        }
+    }
+
     /// Sees whether a directory hangs.
     pub(super) fn watch(&mut self) {
         let shared = Arc::clone(&self.shared);
@@ -327,23 +364,6 @@ impl Pair {
 
 impl Drop for Pair {
     fn drop(&mut self) {
-        for side in &mut self.sides {
-            side.orders = None;
-        }
-        // Each is to end with the same record. One that hangs is not waited for longer: the other has everything.
-        let is_busy = |side: &Side| side.waiting.load(Ordering::Relaxed) > 0;
-        let done = lock(&self.shared.done);
-        let waited = self
-            .shared
-            .changed
-            .wait_timeout_while(done, LAST_WAIT, |_| self.sides.iter().any(is_busy));
-        drop(waited);
-        for side in &mut self.sides {
-            if !is_busy(side)
-                && let Some(thread) = side.thread.take()
-            {
-                let _ = thread.join();
-            }
-        }
+        self.finish();
     }
 }

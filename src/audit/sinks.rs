@@ -102,6 +102,13 @@ impl Sinks {
         }
     }
 
+    /// Nothing more is appended: what is under way is finished, and what was done from outside until then is known.
+    pub(super) fn finish(&mut self) {
+        if let Self::Two(pair) = self {
+            pair.finish();
+        }
+    }
+
     /// The active segment is not written any more.
     pub(super) fn give_up(&mut self, cause: &str) {
         if let Self::One(sink) = self {

@@ -67,7 +67,7 @@ impl Rig {
     }
 
     /// From now on syncs in these directories fail, or take so long.
-    fn ail(&self, millis: u32, dirs: &[&Path]) {
+    pub fn ail(&self, millis: u32, dirs: &[&Path]) {
         let lines = dirs
             .iter()
             .map(|dir| format!("sync {millis} {}\n", dir.display()));

@@ -21,7 +21,7 @@ impl Writer {
             self.lose(waiting, "the disk was full to the end");
             self.write(&mut [stop_batch()], true);
         }
-        self.sinks.look_now();
+        self.sinks.finish();
         if let Some(loss) = self.sinks.tampering(self.chain.seq + 1) {
             self.count_lost(&loss);
         }
