@@ -282,8 +282,10 @@ impl Pair {
     /// Lets both end with the same record, and look a last time. One that hangs is not waited for longer: what it has not
     /// got yet it will not have.
     pub(super) fn finish(&mut self) {
-        for side in &mut self.sides {
-            side.orders = None;
+        let orders = self.sides.iter_mut().filter_map(|side| side.orders.take());
+        if orders.count() == 0 {
+            // Once is enough: one that hangs would be waited for again.
+            return;
         }
         let done = lock(&self.shared.done);
         let waited = self
