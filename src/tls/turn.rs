@@ -135,14 +135,20 @@ mod tests {
         });
     }
 
-    /// What was put off in one `block_on` is not waited for in the next.
-    #[test]
-    fn a_turn_ends_with_its_runtime() {
+    /// A runtime, and a turn that is used up.
+    fn used_up() -> (tokio::runtime::Runtime, Turn) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
         let mut turn = Turn::of(1);
         turn.take(1);
+        (runtime, turn)
+    }
+
+    /// What was put off in one `block_on` is not waited for in the next.
+    #[test]
+    fn a_turn_ends_with_its_runtime() {
+        let (runtime, mut turn) = used_up();
         runtime.block_on(poll_fn(|cx| {
             assert!(turn.poll(cx).is_pending());
             Poll::Ready(())
@@ -153,11 +159,7 @@ mod tests {
     /// While others have their turn nothing begins again.
     #[test]
     fn what_was_given_away_is_not_taken_back() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap();
-        let mut turn = Turn::of(1);
-        turn.take(1);
+        let (runtime, mut turn) = used_up();
         runtime.block_on(poll_fn(|cx| {
             assert!(turn.poll(cx).is_pending());
             turn.begin_again();
