@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::inbox::{Batch, Unwritten};
-use super::outbox::{OVERDUE, Shared};
+use super::outbox::Shared;
+use super::receipt::OVERDUE;
 
 /// Tells every core once what became of its batches.
 pub(super) fn acknowledge<'b>(batches: impl Iterator<Item = &'b mut Batch>, recorded: bool) {

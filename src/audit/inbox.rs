@@ -4,7 +4,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::EventKind;
-use super::outbox::{BatchState, Shared, lock};
+use super::outbox::{Shared, lock};
+use super::receipt::BatchState;
 
 /// Records on their way from a core to the writer.
 #[derive(Debug, Default)]

@@ -1,14 +1,14 @@
 //! What a core keeps for the journal between two turns of its loop.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use super::inbox::{Batch, Inbox};
+use super::receipt::{Appended, BatchState, LOST, OVERDUE, RECORDED, Receipt};
 use super::{EventKind, Guarantee};
 use crate::telemetry::JournalMetrics;
 
@@ -31,25 +31,6 @@ pub struct OutboxTask {
     under_way: VecDeque<(Instant, Arc<BatchState>)>,
 }
 
-/// Proof that a decision's record was appended; to be awaited before the deed.
-#[derive(Debug, Clone)]
-pub struct Receipt(Appended);
-
-#[derive(Debug, Clone)]
-enum Appended {
-    /// There was no room for it.
-    Lost,
-    /// Nobody waits for it (`best_effort`).
-    Unwatched,
-    /// It travels with a batch.
-    With(Arc<BatchState>),
-}
-
-/// The journal did not take the record in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the journal did not take the record in time")]
-pub struct JournalUnavailable;
-
 #[derive(Debug)]
 pub(super) struct Shared {
     pending: Mutex<Batch>,
@@ -60,20 +41,6 @@ pub(super) struct Shared {
     under_way: Mutex<usize>,
     inbox: Arc<Inbox>,
 }
-
-/// What became of a batch: shared by everybody who waits for it.
-#[derive(Debug, Default)]
-pub(super) struct BatchState {
-    state: AtomicU8,
-    changed: Notify,
-}
-
-const OPEN: u8 = 0;
-const RECORDED: u8 = 1;
-/// It was not written in time, and may still be.
-pub(super) const OVERDUE: u8 = 2;
-/// It could not be written.
-const LOST: u8 = 3;
 
 impl Outbox {
     pub(super) fn new(
@@ -152,44 +119,6 @@ impl Outbox {
     }
 }
 
-impl Receipt {
-    /// Waits until the record is kept as its guarantee says.
-    ///
-    /// # Errors
-    /// If it could not be written, or not within the journal's deadline.
-    pub async fn recorded(&self) -> Result<(), JournalUnavailable> {
-        let batch = match &self.0 {
-            Appended::Lost => return Err(JournalUnavailable),
-            Appended::Unwatched => return Ok(()),
-            Appended::With(batch) => batch,
-        };
-        loop {
-            let changed = batch.changed.notified();
-            match batch.state.load(Ordering::Acquire) {
-                OPEN => changed.await,
-                RECORDED => return Ok(()),
-                _ => return Err(JournalUnavailable),
-            }
-        }
-    }
-
-    /// True if it is certain that the record is not in the journal: how the call ended has nothing to stand by then.
-    pub fn is_lost(&self) -> bool {
-        match &self.0 {
-            Appended::Lost => true,
-            Appended::Unwatched => false,
-            Appended::With(batch) => batch.state.load(Ordering::Acquire) == LOST,
-        }
-    }
-
-    /// As [`Receipt::recorded`], with a shorter patience.
-    pub async fn recorded_within(&self, patience: Duration) -> Result<(), JournalUnavailable> {
-        timeout(patience, self.recorded())
-            .await
-            .unwrap_or(Err(JournalUnavailable))
-    }
-}
-
 impl OutboxTask {
     /// Hands over a batch whenever there is one, until the task is dropped.
     pub async fn run(mut self) {
@@ -226,7 +155,7 @@ impl OutboxTask {
             state.settle(if recorded { RECORDED } else { LOST });
         }
         while let Some((due, state)) = self.under_way.front() {
-            if state.state.load(Ordering::Acquire) == OPEN {
+            if state.is_open() {
                 if *due > now {
                     break;
                 }
@@ -289,15 +218,6 @@ impl Shared {
     /// Called by the writer, once for each core and write.
     pub(super) fn wake(&self) {
         self.wake.notify_one();
-    }
-}
-
-impl BatchState {
-    pub(super) fn settle(&self, state: u8) {
-        let _ = self
-            .state
-            .compare_exchange(OPEN, state, Ordering::AcqRel, Ordering::Acquire);
-        self.changed.notify_waiters();
     }
 }
 

@@ -12,7 +12,7 @@ use super::backlog::Backlog;
 use super::inbox::{Batch, Inbox, Unwritten};
 use super::lifecycle::{self, Constants, StartRecord};
 use super::member::EventId;
-use super::outbox::OVERDUE;
+use super::receipt::OVERDUE;
 use super::retention::Retention;
 use super::segment;
 use super::sink::Rolling;
