@@ -66,6 +66,7 @@ pub(super) fn start(
     let mut threads = Vec::new();
     for (number, (listeners, handed_over)) in by_core.into_iter().zip(receivers).enumerate() {
         let (outbox, task) = journal.outbox();
+        let before_sleep = task.before_sleep();
         let core = Core {
             snapshots: Arc::clone(&assembled.snapshots),
             outbox,
@@ -96,6 +97,7 @@ pub(super) fn start(
             .enable_all()
             .max_blocking_threads(BLOCKING)
             .event_interval(TURNS)
+            .on_thread_park(before_sleep)
             .build()?;
         let done = done.clone();
         let thread = std::thread::Builder::new()

@@ -14,6 +14,8 @@ pub(super) struct Batch {
     records: Vec<(EventKind, usize)>,
     /// Which of the records are decisions that do not hold their calls up.
     watched: Vec<usize>,
+    /// How many of them calls wait for.
+    pub(super) awaited: usize,
     /// True if a decision among them must be on stable storage.
     pub(super) sync: bool,
     /// Set if a call waits that must not go on without its record.

@@ -1,6 +1,7 @@
 //! What a core keeps for the journal between two turns of its loop.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +15,13 @@ use crate::telemetry::JournalMetrics;
 
 /// The longest that a completion waits for a decision to travel with.
 const COMPLETION_DELAY: Duration = Duration::from_millis(5);
+
+/// Once so many calls have waited for one batch, the core's next waits for more: until the core has nothing else to do.
+const CROWD: usize = 24;
+
+/// How many calls such a batch has at most before it waits no longer, and how long it waits.
+const FULL: usize = 64;
+const CROWD_DELAY: Duration = Duration::from_millis(2);
 
 /// What one core may keep and have under way, in bytes, before it says that the journal is unavailable.
 const ROOM: usize = 16 * 1024 * 1024;
@@ -29,6 +37,10 @@ pub struct OutboxTask {
     metrics: Arc<JournalMetrics>,
     deadline: Duration,
     under_way: VecDeque<(Instant, Arc<BatchState>)>,
+    /// How many calls waited for the batch before.
+    crowd: usize,
+    /// Since when a call has waited for the next one.
+    since: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -37,10 +49,19 @@ pub(super) struct Shared {
     /// Batches that the writer is done with, and whether they are recorded.
     done: Mutex<Vec<(Arc<BatchState>, usize, bool)>>,
     wake: Notify,
+    /// Whether a batch waits until the core has nothing else to do.
+    core: AtomicU8,
     /// Bytes handed over and not done yet; touched by the core only.
     under_way: Mutex<usize>,
     inbox: Arc<Inbox>,
 }
+
+/// The core is not asked whether it has something to do.
+const BUSY: u8 = 0;
+/// It is to say when it has nothing to do.
+const ASKED: u8 = 1;
+/// It has had nothing to do since.
+const IDLE: u8 = 2;
 
 impl Outbox {
     pub(super) fn new(
@@ -52,6 +73,7 @@ impl Outbox {
             pending: Mutex::default(),
             done: Mutex::default(),
             wake: Notify::new(),
+            core: AtomicU8::new(BUSY),
             under_way: Mutex::new(0),
             inbox,
         });
@@ -60,6 +82,8 @@ impl Outbox {
             metrics,
             deadline,
             under_way: VecDeque::new(),
+            crowd: 0,
+            since: None,
         };
         (Self(shared), task)
     }
@@ -87,7 +111,8 @@ impl Outbox {
             return Receipt(Appended::Unwatched);
         }
         pending.sync |= guarantee == Guarantee::Strict;
-        let first = !pending.is_awaited();
+        pending.awaited += 1;
+        let heard = pending.awaited == 1 || pending.awaited == FULL;
         let state = if watching {
             pending.push_watched(write);
             &mut pending.watched_state
@@ -97,7 +122,7 @@ impl Outbox {
         };
         let state = Arc::clone(state.get_or_insert_default());
         drop(pending);
-        if first {
+        if heard {
             self.0.wake.notify_one();
         }
         Receipt(Appended::With(state))
@@ -120,6 +145,16 @@ impl Outbox {
 }
 
 impl OutboxTask {
+    /// What the core's thread has to call whenever it is about to sleep.
+    pub fn before_sleep(&self) -> impl Fn() + Send + Sync + use<> {
+        let shared = Arc::downgrade(&self.shared);
+        move || {
+            if let Some(shared) = shared.upgrade() {
+                shared.idle();
+            }
+        }
+    }
+
     /// Hands over a batch whenever there is one, until the task is dropped.
     pub async fn run(mut self) {
         let timer = sleep_until(Instant::now());
@@ -134,11 +169,9 @@ impl OutboxTask {
             armed &= !fired;
             let now = Instant::now();
             self.release(now);
-            let completions_wait = !self.hand_over(now, fired);
-            let next = match (completions_wait, self.under_way.front()) {
-                (true, _) => now + COMPLETION_DELAY,
-                (false, Some((due, _))) => *due,
-                (false, None) => continue,
+            let held = self.hand_over(now, fired);
+            let Some(next) = held.or_else(|| Some(self.under_way.front()?.0)) else {
+                continue;
             };
             if !armed || next < timer.deadline() {
                 timer.as_mut().reset(next);
@@ -168,18 +201,31 @@ impl OutboxTask {
         }
     }
 
-    /// Hands the pending records over if a decision is among them or the others have waited long enough; false if
-    /// some are left.
-    fn hand_over(&mut self, now: Instant, waited: bool) -> bool {
+    /// Hands the pending records over, or says until when they wait for others.
+    fn hand_over(&mut self, now: Instant, waited: bool) -> Option<Instant> {
+        let idle = self.shared.core.swap(BUSY, Ordering::Relaxed) == IDLE;
         let mut pending = lock(&self.shared.pending);
-        if !pending.is_awaited() && !waited {
-            return pending.is_empty();
-        }
         if pending.is_empty() {
-            return true;
+            return None;
+        }
+        if pending.is_awaited() {
+            let until = *self.since.get_or_insert(now) + CROWD_DELAY;
+            let writes = !self.under_way.is_empty();
+            // The writer takes all there is: what came earlier would halve what comes with it.
+            let whole = !writes && (idle || pending.awaited >= FULL);
+            if self.crowd >= CROWD && !whole && now < until {
+                if !writes {
+                    self.shared.core.store(ASKED, Ordering::Relaxed);
+                }
+                return Some(until);
+            }
+        } else if !waited {
+            return Some(now + COMPLETION_DELAY);
         }
         let mut batch = pending.take();
         drop(pending);
+        self.crowd = batch.awaited;
+        let since = self.since.take().unwrap_or(now);
         *lock(&self.shared.under_way) += batch.len();
         // Nobody may wait for it; that the journal hangs is to be seen all the same.
         if !batch.is_awaited() {
@@ -187,11 +233,11 @@ impl OutboxTask {
         }
         for state in [&batch.state, &batch.watched_state].into_iter().flatten() {
             self.under_way
-                .push_back((now + self.deadline, Arc::clone(state)));
+                .push_back((since + self.deadline, Arc::clone(state)));
         }
         batch.outbox = Some(Arc::clone(&self.shared));
         self.shared.inbox.send(batch);
-        true
+        None
     }
 }
 
@@ -210,6 +256,15 @@ impl Drop for Shared {
 }
 
 impl Shared {
+    fn idle(&self) {
+        let asked = self
+            .core
+            .compare_exchange(ASKED, IDLE, Ordering::Relaxed, Ordering::Relaxed);
+        if asked.is_ok() {
+            self.wake.notify_one();
+        }
+    }
+
     /// Called by the writer, once for each batch and those who wait for it alike.
     pub(super) fn done(&self, state: Option<Arc<BatchState>>, bytes: usize, recorded: bool) {
         lock(&self.done).push((state.unwrap_or_default(), bytes, recorded));
@@ -224,4 +279,92 @@ impl Shared {
 /// A mutex whose holder panicked still guards plain data.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize};
+
+    use super::super::acknowledge::acknowledge;
+    use super::*;
+
+    /// How many calls come while the first of their crowd are written, and how many that were.
+    const FIRST: usize = 30;
+    const SECOND: usize = 10;
+
+    /// How often each calls.
+    const CALLS: usize = 20;
+
+    async fn calls(outbox: Outbox) {
+        for _ in 0..CALLS {
+            let receipt = outbox.decision(Guarantee::Strict, false, |_| {});
+            receipt.recorded().await.unwrap();
+        }
+    }
+
+    /// Whether the core sleeps, and how often it has woken.
+    #[derive(Default)]
+    struct Sleep {
+        sleeps: AtomicBool,
+        woken: AtomicUsize,
+    }
+
+    /// Plays the writer, whose every write lasts until the core has nothing else to do. How many calls waited for each.
+    fn writes(inbox: &Inbox, core: &Sleep) -> Vec<usize> {
+        let (mut batches, mut writes) = (Vec::new(), Vec::new());
+        while writes.iter().sum::<usize>() < (FIRST + SECOND) * CALLS {
+            assert!(inbox.take(Duration::from_secs(10), &mut batches));
+            writes.push(batches.iter().map(|batch| batch.awaited).sum::<usize>());
+            while !core.sleeps.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+            let woken = core.woken.load(Ordering::Acquire);
+            acknowledge(batches.iter_mut(), true);
+            while core.woken.load(Ordering::Acquire) == woken {
+                std::thread::yield_now();
+            }
+            batches.clear();
+        }
+        writes
+    }
+
+    /// Two parts of a crowd, of which one comes while the other is written, would take turns for ever: with twice the syncs.
+    #[test]
+    fn a_crowd_is_written_as_one() {
+        let inbox = Arc::new(Inbox::default());
+        let metrics = JournalMetrics::default().into();
+        let (outbox, task) = Outbox::new(Arc::clone(&inbox), Duration::from_secs(60), metrics);
+        let core = Arc::new(Sleep::default());
+        let (before_sleep, sleeps, woken) =
+            (task.before_sleep(), Arc::clone(&core), Arc::clone(&core));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .on_thread_park(move || {
+                before_sleep();
+                sleeps.sleeps.store(true, Ordering::Release);
+            })
+            .on_thread_unpark(move || {
+                woken.sleeps.store(false, Ordering::Release);
+                woken.woken.fetch_add(1, Ordering::Release);
+            })
+            .build()
+            .unwrap();
+        let writer = std::thread::spawn(move || writes(&inbox, &core));
+        runtime.block_on(async {
+            let task = tokio::spawn(task.run());
+            let spawn = |_| tokio::spawn(calls(outbox.clone()));
+            let mut callers: Vec<_> = (0..FIRST).map(spawn).collect();
+            // The first are handed over by now.
+            tokio::task::yield_now().await;
+            callers.extend((0..SECOND).map(spawn));
+            for caller in callers {
+                caller.await.unwrap();
+            }
+            task.abort();
+        });
+        drop(runtime);
+        let writes = writer.join().unwrap();
+        let whole = writes.iter().filter(|&&calls| calls == FIRST + SECOND);
+        assert!(whole.count() >= CALLS / 2, "{writes:?}");
+    }
 }
