@@ -16,10 +16,11 @@ use crate::telemetry::JournalMetrics;
 /// The longest that a completion waits for a decision to travel with.
 const COMPLETION_DELAY: Duration = Duration::from_millis(5);
 
-/// Once so many calls have waited for one batch, the core's next waits for more: until the core has nothing else to do.
+/// Once so many calls have waited for one batch, the core's next waits until that one is done, and then for more calls: until
+/// the core has nothing else to do.
 const CROWD: usize = 24;
 
-/// How many calls such a batch has at most before it waits no longer, and how long it waits.
+/// How many calls are enough for such a batch once the writer is free, and how long it waits for them.
 const FULL: usize = 64;
 const CROWD_DELAY: Duration = Duration::from_millis(2);
 
@@ -41,6 +42,10 @@ pub struct OutboxTask {
     crowd: usize,
     /// Since when a call has waited for the next one.
     since: Option<Instant>,
+    /// Since when records have waited that nobody waits for.
+    unhurried: Option<Instant>,
+    /// Since when nothing has been under way.
+    free: Instant,
 }
 
 #[derive(Debug)]
@@ -84,6 +89,8 @@ impl Outbox {
             under_way: VecDeque::new(),
             crowd: 0,
             since: None,
+            unhurried: None,
+            free: Instant::now(),
         };
         (Self(shared), task)
     }
@@ -111,8 +118,7 @@ impl Outbox {
             return Receipt(Appended::Unwatched);
         }
         pending.sync |= guarantee == Guarantee::Strict;
-        pending.awaited += 1;
-        let heard = pending.awaited == 1 || pending.awaited == FULL;
+        let first = !pending.is_awaited();
         let state = if watching {
             pending.push_watched(write);
             &mut pending.watched_state
@@ -121,8 +127,10 @@ impl Outbox {
             &mut pending.state
         };
         let state = Arc::clone(state.get_or_insert_default());
+        pending.awaited += 1;
+        let enough = pending.awaited == FULL;
         drop(pending);
-        if heard {
+        if first || enough {
             self.0.wake.notify_one();
         }
         Receipt(Appended::With(state))
@@ -167,9 +175,13 @@ impl OutboxTask {
                 () = &mut timer, if armed => true,
             };
             armed &= !fired;
+            if self.shared.core.load(Ordering::Relaxed) == IDLE {
+                // It was before the sockets were looked at.
+                tokio::task::yield_now().await;
+            }
             let now = Instant::now();
             self.release(now);
-            let held = self.hand_over(now, fired);
+            let held = self.hand_over(now);
             let Some(next) = held.or_else(|| Some(self.under_way.front()?.0)) else {
                 continue;
             };
@@ -198,37 +210,46 @@ impl OutboxTask {
                     .failed(0, "the journal's disk does not answer in time");
             }
             self.under_way.pop_front();
+            self.free = now;
         }
     }
 
-    /// Hands the pending records over, or says until when they wait for others.
-    fn hand_over(&mut self, now: Instant, waited: bool) -> Option<Instant> {
+    /// Hands the pending records over, or says until when they wait for others. What waits for what is under way waits until
+    /// that is done or overdue.
+    fn hand_over(&mut self, now: Instant) -> Option<Instant> {
         let idle = self.shared.core.swap(BUSY, Ordering::Relaxed) == IDLE;
         let mut pending = lock(&self.shared.pending);
         if pending.is_empty() {
             return None;
         }
         if pending.is_awaited() {
-            let until = *self.since.get_or_insert(now) + CROWD_DELAY;
-            let writes = !self.under_way.is_empty();
-            // The writer takes all there is: what came earlier would halve what comes with it.
-            let whole = !writes && (idle || pending.awaited >= FULL);
-            if self.crowd >= CROWD && !whole && now < until {
-                if !writes {
-                    self.shared.core.store(ASKED, Ordering::Relaxed);
+            let since = *self.since.get_or_insert(now);
+            if self.crowd >= CROWD {
+                // The writer takes all there is: what came earlier would halve what comes with it.
+                if !self.under_way.is_empty() {
+                    return None;
                 }
+                let until = since.max(self.free) + CROWD_DELAY;
+                if !idle && pending.awaited < FULL && now < until {
+                    self.shared.core.store(ASKED, Ordering::Relaxed);
+                    return Some(until);
+                }
+            }
+        } else {
+            let until = *self.unhurried.get_or_insert(now) + COMPLETION_DELAY;
+            if now < until {
                 return Some(until);
             }
-        } else if !waited {
-            return Some(now + COMPLETION_DELAY);
         }
         let mut batch = pending.take();
         drop(pending);
-        self.crowd = batch.awaited;
+        self.unhurried = None;
         let since = self.since.take().unwrap_or(now);
         *lock(&self.shared.under_way) += batch.len();
         // Nobody may wait for it; that the journal hangs is to be seen all the same.
-        if !batch.is_awaited() {
+        if batch.is_awaited() {
+            self.crowd = batch.awaited;
+        } else {
             batch.state = Some(Arc::default());
         }
         for state in [&batch.state, &batch.watched_state].into_iter().flatten() {
@@ -313,12 +334,17 @@ mod tests {
     fn writes(inbox: &Inbox, core: &Sleep) -> Vec<usize> {
         let (mut batches, mut writes) = (Vec::new(), Vec::new());
         while writes.iter().sum::<usize>() < (FIRST + SECOND) * CALLS {
-            assert!(inbox.take(Duration::from_secs(10), &mut batches));
+            assert!(inbox.take(Duration::from_secs(1), &mut batches));
+            if batches.is_empty() {
+                continue;
+            }
             writes.push(batches.iter().map(|batch| batch.awaited).sum::<usize>());
+            let mut woken = core.woken.load(Ordering::Acquire);
+            // In this order: who is seen asleep after that has yet to wake.
             while !core.sleeps.load(Ordering::Acquire) {
                 std::thread::yield_now();
+                woken = core.woken.load(Ordering::Acquire);
             }
-            let woken = core.woken.load(Ordering::Acquire);
             acknowledge(batches.iter_mut(), true);
             while core.woken.load(Ordering::Acquire) == woken {
                 std::thread::yield_now();
