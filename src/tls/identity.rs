@@ -13,7 +13,7 @@ pub struct ClientIdentity {
 
 impl ClientIdentity {
     /// The name that says most: a SPIFFE id, which is a URI of that scheme and nothing else; another URI, a DNS name, the
-    /// subject's common name. A certificate without any is known by its digest.
+    /// subject's common name. An empty name is none; a certificate without any is known by its digest.
     pub(super) fn of(certificate: &[u8]) -> Option<Self> {
         let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
         let names = parsed.subject_alternative_name().ok().flatten();
@@ -36,9 +36,10 @@ impl ClientIdentity {
         });
         let mut common = parsed.subject().iter_common_name();
         let common = common.next().and_then(|name| name.as_str().ok());
-        let named = uris().next().or(dns).or(common).map(str::to_owned);
+        let named = [uris().next(), dns, common].into_iter().flatten();
+        let named = named.map(str::trim).find(|name| !name.is_empty());
         Some(Self {
-            id: named.unwrap_or_else(|| super::fingerprint(certificate)),
+            id: named.map_or_else(|| super::fingerprint(certificate), str::to_owned),
             source: "mtls",
         })
     }
@@ -99,6 +100,14 @@ mod tests {
             // What stands in a common name is no SPIFFE id, whatever it looks like.
             (vec![], Some(spiffe), spiffe, "mtls"),
             (vec![dns("a.example")], Some(spiffe), "a.example", "mtls"),
+            // An empty name would be everybody's.
+            (vec![dns("")], Some("cn"), "cn", "mtls"),
+            (
+                vec![uri(""), dns("a.example")],
+                Some(" "),
+                "a.example",
+                "mtls",
+            ),
         ] {
             let (told, by, _) = of(&names, common);
             assert_eq!((told.as_str(), by), (id, source), "{names:?}");
@@ -111,5 +120,7 @@ mod tests {
         assert_eq!((one.len(), source), (64, "mtls"));
         assert_eq!(one, super::super::fingerprint(&der));
         assert_ne!(one, of(&[], None).0, "another key is somebody else");
+        let (blank, _, der) = of(&[dns("")], Some(" "));
+        assert_eq!(blank, super::super::fingerprint(&der));
     }
 }

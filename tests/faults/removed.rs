@@ -106,11 +106,7 @@ fn f08_segments_are_removed_from_two_directories() {
     rig.load.stop();
     rig.gate.stop();
     let records = rig.gate.records();
-    let lost: u64 = records
-        .iter()
-        .filter(|record| record["event_kind"] == "audit.gap")
-        .map(|record| record["lost"].as_u64().unwrap())
-        .sum();
+    let lost = rig.declared_lost();
     let from = records[0]["seq"].as_u64().unwrap();
     let begun: u64 = gone_first(&second);
     report(
@@ -162,11 +158,7 @@ fn f08_segments_are_removed_right_before_the_end() {
         let Some(mut rig) = Rig::start(two, "") else {
             return;
         };
-        let dirs = if two {
-            vec![rig.first(), rig.second()]
-        } else {
-            vec![rig.first()]
-        };
+        let dirs = rig.dirs(two);
         if slow > 0 {
             rig.ail(slow, &[&rig.second()]);
             rig.load.more(50);
@@ -180,12 +172,7 @@ fn f08_segments_are_removed_right_before_the_end() {
         rig.setup.env.clear();
         Gate::start_in(&rig.dir, &rig.setup).stop();
         let missing = missing(&dirs);
-        let lost: u64 = rig
-            .gate
-            .records_of("audit.gap")
-            .iter()
-            .map(|gap| gap["lost"].as_u64().unwrap())
-            .sum();
+        let lost = rig.declared_lost();
         report(
             "F08",
             &format!(
@@ -208,11 +195,7 @@ fn f08_a_declaration_is_removed_as_well() {
         let Some(mut rig) = Rig::start(two, "") else {
             return;
         };
-        let dirs = if two {
-            vec![rig.first(), rig.second()]
-        } else {
-            vec![rig.first()]
-        };
+        let dirs = rig.dirs(two);
         for _ in 0..3 {
             let gone: Vec<_> = dirs
                 .iter()
@@ -231,12 +214,7 @@ fn f08_a_declaration_is_removed_as_well() {
         rig.load.stop();
         rig.gate.stop();
         let missing = missing(&dirs);
-        let lost: u64 = rig
-            .gate
-            .records_of("audit.gap")
-            .iter()
-            .map(|gap| gap["lost"].as_u64().unwrap())
-            .sum();
+        let lost = rig.declared_lost();
         report(
             "F08",
             &format!(

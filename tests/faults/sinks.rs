@@ -66,6 +66,18 @@ impl Rig {
         self.dir.path().join("second")
     }
 
+    /// The first, and the second if there are two.
+    pub fn dirs(&self, two: bool) -> Vec<PathBuf> {
+        let second = two.then(|| self.second());
+        std::iter::once(self.first()).chain(second).collect()
+    }
+
+    /// How many records the journal says it has lost.
+    pub fn declared_lost(&self) -> u64 {
+        let gaps = self.gate.records_of("audit.gap");
+        gaps.iter().map(|gap| gap["lost"].as_u64().unwrap()).sum()
+    }
+
     /// From now on syncs in these directories fail, or take so long.
     pub fn ail(&self, millis: u32, dirs: &[&Path]) {
         let lines = dirs
