@@ -72,12 +72,6 @@ impl Rig {
         std::iter::once(self.first()).chain(second).collect()
     }
 
-    /// How many records the journal says it has lost.
-    pub fn declared_lost(&self) -> u64 {
-        let gaps = self.gate.records_of("audit.gap");
-        gaps.iter().map(|gap| gap["lost"].as_u64().unwrap()).sum()
-    }
-
     /// From now on syncs in these directories fail, or take so long.
     pub fn ail(&self, millis: u32, dirs: &[&Path]) {
         let lines = dirs
