@@ -37,9 +37,11 @@ impl ClientIdentity {
         let mut common = parsed.subject().iter_common_name();
         let common = common.next().and_then(|name| name.as_str().ok());
         let named = [uris().next(), dns, common].into_iter().flatten();
-        let named = named.map(str::trim).find(|name| !name.is_empty());
+        let mut named = named.filter(|name| !name.trim().is_empty());
         Some(Self {
-            id: named.map_or_else(|| super::fingerprint(certificate), str::to_owned),
+            id: named
+                .next()
+                .map_or_else(|| super::fingerprint(certificate), str::to_owned),
             source: "mtls",
         })
     }
@@ -100,6 +102,8 @@ mod tests {
             // What stands in a common name is no SPIFFE id, whatever it looks like.
             (vec![], Some(spiffe), spiffe, "mtls"),
             (vec![dns("a.example")], Some(spiffe), "a.example", "mtls"),
+            // Who has a space more is somebody else.
+            (vec![], Some(" cn"), " cn", "mtls"),
             // An empty name would be everybody's.
             (vec![dns("")], Some("cn"), "cn", "mtls"),
             (
