@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use learning::Learning;
@@ -117,6 +117,31 @@ pub enum Stop {
     Abort,
 }
 
+/// What stands before the configuration is read: the main thread's runtime, and the handler without which a hangup would end
+/// the program. One that comes from then on makes [`run`] read the configuration anew.
+#[derive(Debug)]
+pub struct Standby {
+    runtime: tokio::runtime::Runtime,
+    hangup: Signal,
+}
+
+impl Standby {
+    /// Makes both.
+    ///
+    /// # Errors
+    /// If the system refuses either.
+    pub fn new() -> Result<Self, AppError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let hangup = {
+            let _within = runtime.enter();
+            signal(SignalKind::hangup())?
+        };
+        Ok(Self { runtime, hangup })
+    }
+}
+
 /// Runs the gates until `stop` is ready; `again` is asked from then on, and ends the waiting for calls under way.
 ///
 /// `text` is the configuration's text, of which the journal keeps a keyed digest; `path` is where it lies, to be read again
@@ -125,6 +150,7 @@ pub enum Stop {
 /// # Errors
 /// If the program cannot start, or a core is lost.
 pub fn run<S, A>(
+    standby: Standby,
     config: Config,
     text: &str,
     path: Option<&Path>,
@@ -135,14 +161,10 @@ where
     S: Future<Output = ()>,
     A: Future<Output = ()>,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    // Before anything else: without it a hangup would end the program.
-    let mut hangup = {
-        let _within = runtime.enter();
-        signal(SignalKind::hangup())?
-    };
+    let Standby {
+        runtime,
+        mut hangup,
+    } = standby;
     let state = StateDir::open(&config.state)?;
     let key = match &config.token_id_key {
         Some(key) => crate::model::TokenIdKey::new(key),

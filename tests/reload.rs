@@ -3,12 +3,13 @@
 mod support;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use support::gate::Setup;
 use support::portal::Reply;
@@ -44,6 +45,35 @@ fn started(setup: &Setup) -> (Arc<tempfile::TempDir>, Gate) {
     let dir = Arc::new(tempfile::tempdir().unwrap());
     let gate = Gate::start_in(&dir, setup);
     (dir, gate)
+}
+
+#[test]
+fn a_hangup_while_the_configuration_is_read_has_it_read_again() {
+    let portal = Portal::start();
+    let dir = tempfile::tempdir().unwrap();
+    let setup = Setup::before(&portal.address);
+    let text = setup.text(dir.path());
+    let config = dir.path().join("grantgate.toml");
+    let made = Command::new("mkfifo").arg(&config).status().unwrap();
+    assert!(made.success());
+    let mut program = Command::new(env!("CARGO_BIN_EXE_grantgate"))
+        .args(["serve", "--config"])
+        .arg(&config)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Opening waits for who reads, who then waits for the text's end.
+    let mut pipe = fs::OpenOptions::new().write(true).open(&config).unwrap();
+    rewrite(dir.path(), &setup.grant("T", &["crm"]).text(dir.path()));
+    kill_process(Pid::from_child(&program), Signal::HUP).unwrap();
+    pipe.write_all(text.as_bytes()).unwrap();
+    drop(pipe);
+    let log = BufReader::new(program.stderr.take().unwrap()).lines();
+    let mut log = log.map(Result::unwrap);
+    let in_force = log.any(|line| line.contains("a new configuration is in force"));
+    assert!(in_force, "it ended: {}", program.wait().unwrap());
+    program.kill().unwrap();
+    program.wait().unwrap();
 }
 
 #[test]

@@ -41,7 +41,14 @@ pub(super) fn run() -> anyhow::Result<u8> {
         std::thread::spawn(move || show(&ready, &state));
         Ok(())
     };
-    app::run(config, &text, None, ready, app::signals)?;
+    app::run(
+        app::Standby::new()?,
+        config,
+        &text,
+        None,
+        ready,
+        app::signals,
+    )?;
     Ok(OK)
 }
 

@@ -21,6 +21,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    let standby = app::Standby::new()?;
     let _log = Log::begin(arguments.log_json)?;
     forbid_core_file();
     let (config, text) = arguments.config.load()?;
@@ -45,6 +46,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Ok(())
     };
     app::run(
+        standby,
         config,
         &text,
         Some(arguments.config.path()),
