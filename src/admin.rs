@@ -24,7 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 
 use crate::audit::OnAuditFailure;
-use crate::snapshot::{Gate, Snapshot};
+use crate::snapshot::{Gate, Route, Snapshot};
 use crate::telemetry::Metrics;
 use crate::tls::{Acceptor, Stream};
 
@@ -64,6 +64,22 @@ impl Health {
             metrics,
             snapshots,
             stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// Brings the gauges of circuits up to date: those of the generation in force.
+    fn show_circuits(&self, snapshot: &Snapshot) {
+        for gate in &snapshot.gates {
+            let Some(measured) = self.metrics.gate(usize::from(gate.index)) else {
+                continue;
+            };
+            for (gauge, route) in [
+                (&measured.circuit, Route::Upstream),
+                (&measured.token_circuit, Route::AuthorizationServer),
+            ] {
+                let circuit = &gate.destination(route).settings.circuit;
+                gauge.set(i64::from(circuit.is_open()));
+            }
         }
     }
 
@@ -208,6 +224,7 @@ async fn answer(health: &Health, request: &Request<Incoming>, may_change: bool) 
     match path {
         "/metrics" => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            health.show_circuits(&snapshot);
             text(StatusCode::OK, kind, health.metrics.encode())
         }
         "/healthz" => json(StatusCode::OK, &serde_json::json!({ "live": true })),

@@ -5,6 +5,8 @@
 
 mod addresses;
 mod circuit;
+mod link;
+mod looked;
 mod pool;
 mod resolve;
 
@@ -80,6 +82,12 @@ impl Settings {
         timeout(self.connect_timeout, self.connect_unbounded())
             .await
             .unwrap_or(Err(ConnectError::Timeout))
+    }
+
+    /// What is resolved, and which of its addresses may be used: what is known of it serves nobody who asks otherwise.
+    pub fn looked_up(&self) -> (String, u16, PrivateAddresses) {
+        let (host, port) = self.place();
+        (host.to_owned(), port, self.private_addresses)
     }
 
     /// The host and port to connect to.

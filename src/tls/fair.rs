@@ -41,6 +41,11 @@ impl<S> Fair<S> {
         }
     }
 
+    /// The stream itself.
+    pub const fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
     /// Ends with an error if the peer takes no byte for so long. The system's own time-out (`TCP_USER_TIMEOUT`) looks at a
     /// closed window at ever longer intervals.
     #[must_use]

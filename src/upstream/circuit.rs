@@ -4,8 +4,6 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use prometheus_client::metrics::gauge::Gauge;
-
 /// So many connections fail in a row before the circuit opens.
 const FAILURES: u32 = 5;
 
@@ -19,26 +17,23 @@ pub struct Circuit {
     failures: AtomicU32,
     /// When the next call may try, in milliseconds since `began`; 0 while the circuit is closed.
     next: AtomicU64,
-    /// 1 while it is open.
-    open: Gauge,
 }
 
 impl Default for Circuit {
+    /// A closed circuit.
     fn default() -> Self {
-        Self::new(Gauge::default())
-    }
-}
-
-impl Circuit {
-    /// A closed circuit, shown by this gauge.
-    pub fn new(open: Gauge) -> Self {
-        open.set(0);
         Self {
             began: Instant::now(),
             failures: AtomicU32::new(0),
             next: AtomicU64::new(0),
-            open,
         }
+    }
+}
+
+impl Circuit {
+    /// True while it is open.
+    pub fn is_open(&self) -> bool {
+        self.next.load(Ordering::Relaxed) != 0
     }
 
     /// True if a connection may be tried. Of the calls that come while the circuit is open, one a second may.
@@ -58,12 +53,12 @@ impl Circuit {
 
     /// Notes that a connection was made. True if that closes the circuit.
     pub fn connected(&self) -> bool {
-        // Read first: this is on the path of every call, and all cores share the line.
-        if self.failures.load(Ordering::Relaxed) == 0 {
+        // Read first: this is on the path of every call, and all cores share the line. Another core may have counted the last
+        // failure and open it only now, after its count was cleared.
+        if self.failures.load(Ordering::Relaxed) == 0 && !self.is_open() {
             return false;
         }
         self.failures.store(0, Ordering::Relaxed);
-        self.open.set(0);
         self.next.swap(0, Ordering::Relaxed) != 0
     }
 
@@ -77,7 +72,6 @@ impl Circuit {
             return false;
         }
         let next = (self.now() + millis(WAIT)).max(1);
-        self.open.set(1);
         self.next.swap(next, Ordering::Relaxed) == 0
     }
 
@@ -106,9 +100,23 @@ mod tests {
             assert_eq!(circuit.failed(), failure == FAILURES);
         }
         assert!(!circuit.permits(), "open");
-        assert_eq!(circuit.open.get(), 1);
+        assert!(circuit.is_open());
         assert!(circuit.connected());
         assert!(circuit.permits());
-        assert_eq!(circuit.open.get(), 0);
+        assert!(!circuit.is_open());
+    }
+
+    #[test]
+    fn a_connection_closes_it_though_a_failure_was_counted_before_and_opens_it_after() {
+        let circuit = Circuit::default();
+        for _ in 0..FAILURES {
+            circuit.failed();
+        }
+        // As a core does that was preempted between its count and this.
+        let next = circuit.next.load(Ordering::Relaxed);
+        assert!(circuit.connected());
+        circuit.next.store(next, Ordering::Relaxed);
+        assert!(circuit.connected());
+        assert!(circuit.permits() && !circuit.is_open());
     }
 }

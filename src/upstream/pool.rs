@@ -3,9 +3,8 @@
 //! A connection has no task of its own: whoever holds it drives it, while it sends, waits and reads. That saves two
 //! wake-ups a call. An idle one is looked at when it is taken.
 
-use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -13,11 +12,10 @@ use std::time::{Duration, Instant};
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, Connection, SendRequest};
-use hyper_util::rt::TokioIo;
 
+use super::link::Link;
 use super::{ConnectError, Settings};
-use crate::tls::{Fair, Stream, Turn};
+use crate::tls::Turn;
 
 /// The idle connections of one core to one upstream; the last one used is the first one taken.
 #[derive(Debug)]
@@ -59,26 +57,11 @@ pub enum SendError {
     },
 }
 
-/// A connection, both its ends.
-struct Link<B: Body + 'static> {
-    sender: SendRequest<B>,
-    connection: Pin<Box<Connection<TokioIo<Fair<Stream>>, B>>>,
-    ended: bool,
-    peer: Arc<str>,
-    /// Where it leads: another generation's upstream does not take it.
-    settings: Arc<Settings>,
-    begun: Instant,
-    since: Instant,
-}
-
 /// How long a connection is used. The name may have got other addresses meanwhile, and steady traffic would never see them.
 const OLDEST: Duration = Duration::from_mins(2);
 
 /// How many connections a core opens before its other tasks have their turn: each makes several calls of the system.
 const OPENED_A_TURN: u32 = 8;
-
-/// The most that is read from an upstream at a time, and so the largest head of an answer, in bytes.
-const AT_ONCE: usize = 64 * 1024;
 
 impl<B> Pool<B>
 where
@@ -137,7 +120,7 @@ where
         request: Request<B>,
     ) -> Result<Answer<B>, SendError> {
         self.may_open().await;
-        let mut link = Self::open(settings).await?;
+        let mut link = Link::open(settings).await?;
         let sent = link.sender.try_send_request(request);
         match link.settle(sent).await {
             Ok(response) => Ok(self.answer(response, link)),
@@ -149,12 +132,11 @@ where
     fn take(&self, settings: &Arc<Settings>) -> Option<Link<B>> {
         loop {
             let mut link = lock(&self.idle).pop()?;
-            // Reads what has come meanwhile: an end, or bytes that nobody asked for, end it.
-            link.drive(&mut Context::from_waker(Waker::noop()));
+            link.look();
             let fresh = link.since.elapsed() <= settings.idle_timeout
                 && link.begun.elapsed() <= OLDEST
                 && Arc::ptr_eq(&link.settings, settings);
-            if fresh && !link.ended && link.sender.is_ready() {
+            if fresh && !link.ended() && link.sender.is_ready() {
                 return Some(link);
             }
         }
@@ -164,7 +146,7 @@ where
     pub fn sweep(&self) {
         lock(&self.idle).retain_mut(|link| {
             link.drive(&mut Context::from_waker(Waker::noop()));
-            !link.ended && link.since.elapsed() <= link.settings.idle_timeout
+            !link.ended() && link.since.elapsed() <= link.settings.idle_timeout
         });
     }
 
@@ -180,30 +162,6 @@ where
             // Those who wait are told by nobody: each asks again after the others had their turn.
             tokio::task::yield_now().await;
         }
-    }
-
-    async fn open(settings: Arc<Settings>) -> Result<Link<B>, SendError> {
-        let (stream, peer) = settings.connect().await?;
-        let peer: Arc<str> = peer.to_string().into();
-        // A small message is written whole sooner than in parts.
-        let handshake = http1::Builder::new()
-            .writev(false)
-            .max_buf_size(AT_ONCE)
-            .handshake(TokioIo::new(Fair::new(stream)))
-            .await;
-        let (sender, connection) = handshake.map_err(|source| SendError::Broken {
-            source,
-            peer: Arc::clone(&peer),
-        })?;
-        Ok(Link {
-            sender,
-            connection: Box::pin(connection),
-            ended: false,
-            peer,
-            settings,
-            begun: Instant::now(),
-            since: Instant::now(),
-        })
     }
 
     fn answer(&self, response: Response<Incoming>, link: Link<B>) -> Answer<B> {
@@ -287,7 +245,7 @@ where
         self.link.drive(&mut Context::from_waker(Waker::noop()));
         // An upstream that answered before it had the whole request leaves a connection that cannot be used again: it holds the
         // rest of the body, the room that was taken for it, and the app that may still be sending it.
-        if self.link.ended || !self.link.sender.is_ready() {
+        if self.link.ended() || !self.link.sender.is_ready() {
             return;
         }
         self.link.since = Instant::now();
@@ -306,36 +264,6 @@ where
     }
 }
 
-impl<B> Link<B>
-where
-    B: Body + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    fn drive(&mut self, cx: &mut Context<'_>) {
-        // How it ends is told to whoever waits for an answer on it.
-        self.ended = self.ended || self.connection.as_mut().poll(cx).is_ready();
-    }
-
-    /// Drives the connection until an answer's head has come for what was sent on it.
-    async fn settle<T>(&mut self, sent: impl Future<Output = T>) -> T {
-        let mut sent = pin!(sent);
-        poll_fn(|cx| {
-            self.drive(cx);
-            // What the answer waits for is the connection, which wakes this task itself.
-            sent.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-        })
-        .await
-    }
-
-    fn broken(&self, source: hyper::Error) -> SendError {
-        SendError::Broken {
-            source,
-            peer: Arc::clone(&self.peer),
-        }
-    }
-}
-
 impl<B> Default for Pool<B>
 where
     B: Body + Send + 'static,
@@ -347,15 +275,105 @@ where
     }
 }
 
-impl<B: Body + 'static> fmt::Debug for Link<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link")
-            .field("peer", &self.peer)
-            .field("ended", &self.ended)
-            .finish_non_exhaustive()
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+
+    use bytes::Bytes;
+    use http_body_util::Empty;
+    use tokio::runtime::Runtime;
+
+    use super::*;
+    use crate::upstream::{Circuit, PrivateAddresses};
+
+    type Calls = Pool<Empty<Bytes>>;
+
+    fn settings(listener: &TcpListener) -> Arc<Settings> {
+        let address = listener.local_addr().unwrap();
+        Arc::new(Settings {
+            host: address.ip().to_string(),
+            port: address.port(),
+            authority: address.to_string(),
+            tls: None,
+            connect: None,
+            connect_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(60),
+            idle_connections: 1,
+            opened: prometheus_client::metrics::counter::Counter::default(),
+            circuit: Arc::<Circuit>::default(),
+            private_addresses: PrivateAddresses::Allow,
+            last_known: Arc::default(),
+        })
+    }
+
+    fn request() -> Request<Empty<Bytes>> {
+        Request::get("/").body(Empty::new()).unwrap()
+    }
+
+    /// Answers one request; the connection, of which no byte is unread.
+    fn answers(listener: &TcpListener) -> TcpStream {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut taken = Vec::new();
+        while !taken.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            taken.extend(byte);
+        }
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            .unwrap();
+        stream
+    }
+
+    /// A pool that keeps a connection, the connection's other end, and a runtime that looks at it only when told to.
+    fn kept() -> (Calls, Arc<Settings>, TcpStream, Runtime) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (pool, settings) = (Calls::new(), settings(&listener));
+        let portal = std::thread::spawn(move || answers(&listener));
+        runtime.block_on(async {
+            let answer = pool.send(&settings, request()).await.unwrap();
+            answer.collect(0).await.unwrap();
+        });
+        (pool, settings, portal.join().unwrap(), runtime)
+    }
+
+    #[test]
+    fn what_has_come_is_seen_before_the_runtime_looks() {
+        for bytes in ["", "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"] {
+            let (pool, settings, mut stream, runtime) = kept();
+            let _within = runtime.enter();
+            let link = pool.take(&settings).expect("nothing has come");
+            lock(&pool.idle).push(link);
+            stream.write_all(bytes.as_bytes()).unwrap();
+            if bytes.is_empty() {
+                drop(stream);
+            }
+            assert!(pool.take(&settings).is_none(), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_sent_when_a_connection_ended_comes_back() {
+        let (pool, settings, stream, runtime) = kept();
+        let within = runtime.enter();
+        let mut link = pool.take(&settings).unwrap();
+        let sent = link.sender.try_send_request(request());
+        drop((stream, within));
+        let settled = runtime.block_on(async {
+            // The runtime sees that it has ended.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::time::timeout(Duration::from_secs(5), link.settle(sent)).await
+        });
+        let mut error = settled.expect("it does not hang").unwrap_err();
+        assert!(error.take_message().is_some());
+    }
 }
