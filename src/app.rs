@@ -249,7 +249,7 @@ where
     stop.send_replace(Stop::Abort);
     threads.join();
     shed(&journal, &metrics, &assembled.snapshots.load());
-    runtime.block_on(upkeep.note_uses(&assembled.snapshots.load()));
+    runtime.block_on(note_uses_at_last(&upkeep, &assembled.snapshots.load_full()));
     // The cores are gone: what they left for the journal is queued, and the journal writes it before it closes.
     let patience = result?;
     let closed = journal.close(patience);
@@ -260,6 +260,19 @@ where
     tracing::info!("stopped");
     Ok(())
 }
+
+/// Notes the last uses of grants, unless their disk hangs: they are no records.
+async fn note_uses_at_last(upkeep: &Upkeep, snapshot: &Snapshot) {
+    let noted = tokio::time::timeout(LAST_NOTES, upkeep.note_uses(snapshot)).await;
+    if noted.is_err() {
+        tracing::warn!(
+            "the database of grants does not answer: when grants were last used is not noted"
+        );
+    }
+}
+
+/// How long that may take.
+const LAST_NOTES: Duration = Duration::from_secs(2);
 
 /// Waits until calls under way have ended, for as long as they may take or until it is asked for again; how long the journal
 /// may take beyond its deadline.

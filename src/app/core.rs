@@ -27,16 +27,32 @@ const BLOCKING: usize = 3;
 /// The cores' threads.
 pub(super) struct Threads {
     threads: Vec<JoinHandle<()>>,
-    /// Closed once every core has drained.
-    drained: watch::Receiver<usize>,
+    progress: watch::Receiver<Progress>,
     cores: usize,
+}
+
+/// How far the cores have come.
+#[derive(Debug, Default)]
+struct Progress {
+    /// How many have ended their calls.
+    drained: usize,
+    /// How many threads have ended, for whatever reason.
+    ended: usize,
+}
+
+/// Says that a thread has ended, when it is dropped: by a panic too.
+struct AtEnd(watch::Sender<Progress>);
+
+impl Drop for AtEnd {
+    fn drop(&mut self) {
+        self.0.send_modify(|progress| progress.ended += 1);
+    }
 }
 
 /// What one core's thread starts with.
 struct Plan {
     number: usize,
     core: Arc<Core>,
-    outbox: OutboxTask,
     listeners: Vec<std::net::TcpListener>,
     spread: Arc<Spread>,
     handed_over: mpsc::UnboundedReceiver<Accepted>,
@@ -62,7 +78,7 @@ pub(super) fn start(
     let (senders, receivers): (Vec<_>, Vec<_>) =
         by_core.iter().map(|_| mpsc::unbounded_channel()).unzip();
     let spread = Arc::new(Spread::new(senders));
-    let (done, drained) = watch::channel(0);
+    let (done, progress) = watch::channel(Progress::default());
     let mut threads = Vec::new();
     for (number, (listeners, handed_over)) in by_core.into_iter().zip(receivers).enumerate() {
         let (outbox, task) = journal.outbox();
@@ -87,7 +103,6 @@ pub(super) fn start(
         let plan = Plan {
             number,
             core: Arc::new(core),
-            outbox: task,
             listeners,
             spread: Arc::clone(&spread),
             handed_over,
@@ -99,7 +114,7 @@ pub(super) fn start(
             .event_interval(TURNS)
             .on_thread_park(before_sleep)
             .build()?;
-        let done = done.clone();
+        let at_end = AtEnd(done.clone());
         let thread = std::thread::Builder::new()
             .name(format!("core-{number}"))
             .spawn(move || {
@@ -111,10 +126,12 @@ pub(super) fn start(
                     };
                     tokio::pin!(abort);
                     tokio::select! {
-                        () = run(plan) => {}
+                        run = run(plan, task) => if run.is_err() {
+                            return;
+                        },
                         () = &mut abort => return,
                     }
-                    done.send_modify(|drained| *drained += 1);
+                    at_end.0.send_modify(|progress| progress.drained += 1);
                     // The journal's task goes on until nobody can append any more.
                     abort.await;
                 });
@@ -125,7 +142,7 @@ pub(super) fn start(
     }
     Ok(Threads {
         threads,
-        drained,
+        progress,
         cores,
     })
 }
@@ -136,18 +153,21 @@ fn gates_of(assembled: &Assembled) -> std::ops::Range<usize> {
 }
 
 impl Threads {
-    /// Ready once every core has ended its calls.
+    /// Ready once every core has ended its calls, or one is lost.
     pub(super) fn drained(&self) -> impl Future<Output = ()> + use<> {
-        let (mut drained, cores) = (self.drained.clone(), self.cores);
+        let (mut progress, cores) = (self.progress.clone(), self.cores);
         async move {
-            let _ = drained.wait_for(|done| *done == cores).await;
+            let drained = |at: &Progress| at.drained == cores || at.ended > 0;
+            let _ = progress.wait_for(drained).await;
         }
     }
 
-    /// Ready if every core's thread has ended without being asked to.
+    /// Ready if a core's thread has ended without being asked to: the others would go on giving it connections.
     pub(super) fn lost(&self) -> impl Future<Output = ()> + use<> {
-        let mut drained = self.drained.clone();
-        async move { while drained.changed().await.is_ok() {} }
+        let mut progress = self.progress.clone();
+        async move {
+            let _ = progress.wait_for(|at| at.ended > 0).await;
+        }
     }
 
     /// Waits for the threads to end.
@@ -160,18 +180,30 @@ impl Threads {
     }
 }
 
-/// Serves until asked to stop and the calls under way have ended.
-async fn run(plan: Plan) {
+/// Serves until asked to stop and the calls under way have ended. The outbox goes on after that.
+///
+/// # Errors
+/// If the outbox has ended: whoever waits for a record would wait for ever.
+async fn run(plan: Plan, outbox: OutboxTask) -> Result<(), OutboxGone> {
+    let mut outbox = tokio::spawn(outbox.run());
+    tokio::select! {
+        () = serve(plan) => Ok(()),
+        _ = &mut outbox => Err(OutboxGone),
+    }
+}
+
+/// A core's outbox has ended by a fault of the program.
+struct OutboxGone;
+
+async fn serve(plan: Plan) {
     let Plan {
         number,
         core,
-        outbox,
         listeners,
         spread,
         mut handed_over,
         mut stopping,
     } = plan;
-    tokio::spawn(outbox.run());
     let (alive, mut ended) = mpsc::channel::<()>(1);
     let place = Arc::new(Place {
         number,
@@ -209,8 +241,15 @@ async fn run(plan: Plan) {
         }
     }
     drop((place, alive));
-    // Every connection holds a sender: nobody sends, and the last one to go closes the channel.
-    let _ = ended.recv().await;
+    // Every connection holds a sender: nobody sends, and the last one to go closes the channel. What another core had accepted
+    // before it heard is closed.
+    tokio::select! {
+        _ = ended.recv() => {}
+        () = async {
+            while handed_over.recv().await.is_some() {}
+            std::future::pending::<()>().await;
+        } => {}
+    }
 }
 
 /// Turns of tasks after which sockets are looked at, though some tasks are always ready to go on.

@@ -126,7 +126,7 @@ impl Learned {
     }
 
     /// Keeps in mind ends that are not on disk yet.
-    fn owe(&self, tokens: &[TokenId], standing: Standing) {
+    pub(super) fn owe(&self, tokens: &[TokenId], standing: Standing) {
         let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
         // Bounded: what does not fit is known until the process ends.
         if owed.len() < OWED {

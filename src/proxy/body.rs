@@ -137,9 +137,11 @@ impl CallBody {
         self.0.as_ref().map_or(0, |pieces| pieces.held_bytes)
     }
 
-    /// How far the body comes from now on, if the app may still be sending.
+    /// How far the body comes from now on, if the app may still be sending, or what waits in a file is still to be sent.
     pub(super) fn upload(&mut self) -> Option<Arc<Upload>> {
-        let pieces = self.0.as_mut().filter(|pieces| !pieces.rest.is_end())?;
+        let takes_time =
+            |pieces: &&mut Box<Pieces>| !pieces.rest.is_end() || pieces.stored.is_some();
+        let pieces = self.0.as_mut().filter(takes_time)?;
         let upload = Arc::new(Upload::new());
         pieces.upload = Some(Arc::clone(&upload));
         Some(upload)

@@ -179,7 +179,9 @@ impl Revoking {
 
 impl Drop for Revoking {
     fn drop(&mut self) {
-        if self.gone {
+        if let Some(token) = self.token.filter(|_| self.gone) {
+            // The program may be ending, and what is spawned now never run.
+            self.grants.revoke_at_once(token);
             self.spawn();
         }
     }

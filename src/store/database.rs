@@ -3,14 +3,14 @@
 //! A change that was answered with success is on the disk. Nobody waits for more than [`PATIENCE`], and a database that
 //! cannot be read is put aside: what was learned is lost then, what is declared is not.
 
+use std::convert::Infallible;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, SyncSender, TrySendError};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -28,12 +28,14 @@ const QUEUE: usize = 4096;
 /// The database's file in a state directory.
 const FILE: &str = "grants.db";
 
-/// The database of learned grants. Dropping it does what is queued and ends the thread.
+/// The database of learned grants. Dropping it does what is queued and ends the thread, unless
+/// the disk hangs.
 #[derive(Debug)]
 pub struct Database {
     jobs: Option<SyncSender<Job>>,
     broken: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    /// Closed once the thread has ended.
+    ended: Mutex<mpsc::Receiver<Infallible>>,
 }
 
 type Job = Box<dyn FnOnce(&mut Keeper) + Send>;
@@ -85,9 +87,11 @@ impl Database {
             broken: Arc::clone(&broken),
         };
         let (jobs, queue) = mpsc::sync_channel::<Job>(QUEUE);
-        let thread = std::thread::Builder::new()
+        let (at_end, ended) = mpsc::channel();
+        std::thread::Builder::new()
             .name("grants-db".to_owned())
             .spawn(move || {
+                let _at_end: mpsc::Sender<Infallible> = at_end;
                 while let Ok(job) = queue.recv() {
                     job(&mut keeper);
                 }
@@ -96,7 +100,7 @@ impl Database {
         Ok(Self {
             jobs: Some(jobs),
             broken,
-            thread: Some(thread),
+            ended: Mutex::new(ended),
         })
     }
 
@@ -155,9 +159,12 @@ impl Keeper {
 impl Drop for Database {
     fn drop(&mut self) {
         self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            // A thread that panicked has said so already.
-            let _ = thread.join();
+        // It sends nothing: that its end of the channel goes is that it has ended, by a panic too.
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(PATIENCE) {
+            tracing::warn!(
+                "the database of grants does not answer, and nobody waits for it any more"
+            );
         }
     }
 }

@@ -1,5 +1,5 @@
 /* A disk that fails on command. The file named by DISK_FAULT says how: "WHAT MILLISECONDS PREFIX", one a line. WHAT is sync
-   or write; with 0 milliseconds the call fails with EIO, else it waits that long first. It holds for files whose path
+   (fdatasync), fsync or write; with 0 milliseconds the call fails with EIO, else it waits that long first. It holds for files whose path
    begins with PREFIX. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -28,6 +28,16 @@ static int fails(const char *what, int fd) {
     }
   fclose(file);
   return failed;
+}
+
+int fsync(int fd) {
+  static int (*real)(int);
+  if (!real) real = (int (*)(int))dlsym(RTLD_NEXT, "fsync");
+  if (fails("fsync", fd)) {
+    errno = EIO;
+    return -1;
+  }
+  return real(fd);
 }
 
 int fdatasync(int fd) {
