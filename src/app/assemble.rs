@@ -16,7 +16,10 @@ use crate::shared::Teller;
 use crate::snapshot::{Destination, Gate, GateParts, Snapshot};
 use crate::store::Database;
 use crate::telemetry::{GateNames, Metrics};
-use crate::upstream::{self, LastKnown, PrivateAddresses};
+use crate::upstream::{self, Circuit, LastKnown, PrivateAddresses};
+
+/// What is looked up to connect to a server.
+type Place = (String, u16, PrivateAddresses);
 
 /// What generations share of grants: what was learned, by gate, and who asks.
 pub(super) struct Memory {
@@ -26,7 +29,9 @@ pub(super) struct Memory {
     pub(super) asker: AskerHandle,
     pub(super) recorder: Recorder,
     /// The addresses that upstreams had last, by what was looked up.
-    addresses: Mutex<HashMap<(String, u16, PrivateAddresses), Arc<LastKnown>>>,
+    addresses: Mutex<HashMap<Place, Arc<LastKnown>>>,
+    /// By gate and which of its servers.
+    circuits: Mutex<HashMap<(String, &'static str, Place), Arc<Circuit>>>,
 }
 
 /// What all cores share.
@@ -81,7 +86,20 @@ impl Memory {
             asker,
             recorder,
             addresses: Mutex::default(),
+            circuits: Mutex::default(),
         }
+    }
+
+    /// Whether a gate's calls to a place are worth a try, whichever generation has found that out.
+    fn circuit(
+        &self,
+        gate: &str,
+        server: &'static str,
+        place: &upstream::Settings,
+    ) -> Arc<Circuit> {
+        let key = (gate.to_owned(), server, place.looked_up());
+        let mut known = self.circuits.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(known.entry(key).or_default())
     }
 
     /// What is known of the addresses of a place, whichever generation asked for them.
@@ -128,11 +146,13 @@ pub(super) fn generation(
             let opened = &measured.upstream_connections;
             gate.upstream.settings.opened = opened.clone();
             gate.authorization_server.settings.opened = opened.clone();
-            gate.upstream.settings.last_known = memory.addresses(&gate.upstream.settings);
-            let server = &mut gate.authorization_server.settings;
-            server.last_known = memory.addresses(server);
-            // In a rehearsal both are one place.
-            server.circuit = Arc::default();
+            for (server, settings) in [
+                ("resource", &mut gate.upstream.settings),
+                ("authorization", &mut gate.authorization_server.settings),
+            ] {
+                settings.last_known = memory.addresses(settings);
+                settings.circuit = memory.circuit(&gate.name, server, settings);
+            }
         }
         let names = gate.catalogue.operations();
         let numbers = metrics.numbers(position, names.map(|operation| operation.name.as_ref()));

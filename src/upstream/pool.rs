@@ -362,6 +362,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_known_of_a_name_serves_nobody_who_looks_up_otherwise() {
+        let plain = settings(&TcpListener::bind("127.0.0.1:0").unwrap());
+        let mut egress = Settings::clone(&plain);
+        egress.connect = Some("egress.example:8443".to_owned());
+        let mut public = Settings::clone(&plain);
+        public.private_addresses = PrivateAddresses::Refuse;
+        assert_ne!(plain.looked_up(), egress.looked_up());
+        assert_ne!(plain.looked_up(), public.looked_up());
+    }
+
+    #[test]
     fn what_was_not_sent_when_a_connection_ended_comes_back() {
         let (pool, settings, stream, runtime) = kept();
         let within = runtime.enter();
