@@ -34,7 +34,9 @@ use reload::Reloader;
 use upkeep::Upkeep;
 
 use crate::admin::{self, Health};
-use crate::audit::{EventKind, Journal, JournalError, Recovery, ShedRecord, StartRecord};
+use crate::audit::{
+    EventKind, Journal, JournalError, Recovery, RejectionSum, ShedRecord, StartRecord,
+};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::model::Secret;
@@ -231,7 +233,7 @@ where
                 _ = hangup.recv() => true,
                 _ = watch.tick() => false,
             };
-            shed(&journal, &metrics, &assembled.snapshots.load());
+            turned_away(&journal, &metrics, &assembled.snapshots.load());
             if let Some(reloader) = &mut reloader
                 && (asked || reloader.has_changed())
             {
@@ -248,7 +250,7 @@ where
     aborting.store(true, Ordering::Relaxed);
     stop.send_replace(Stop::Abort);
     threads.join();
-    shed(&journal, &metrics, &assembled.snapshots.load());
+    turned_away(&journal, &metrics, &assembled.snapshots.load());
     runtime.block_on(note_uses_at_last(&upkeep, &assembled.snapshots.load_full()));
     // The cores are gone: what they left for the journal is queued, and the journal writes it before it closes.
     let patience = result?;
@@ -343,8 +345,18 @@ pub fn signals() -> io::Result<(impl Future<Output = ()>, impl Future<Output = (
 }
 
 /// Sums up what the gates have turned away since this was done last.
-fn shed(journal: &Journal, metrics: &Metrics, snapshot: &Snapshot) {
+fn turned_away(journal: &Journal, metrics: &Metrics, snapshot: &Snapshot) {
     for (position, gate) in snapshot.gates.iter().enumerate() {
+        let measured = metrics.gate(position);
+        for (reason, count) in measured.iter().flat_map(|gate| gate.rejections.take()) {
+            let record = RejectionSum {
+                time: Timestamp::now(),
+                gate: gate.text(),
+                reason,
+                count,
+            };
+            journal.append(EventKind::CallRejected, |out| record.write(out));
+        }
         let (calls, connections) = metrics.take_shed(position, &gate.name);
         if calls + connections > 0 {
             let record = ShedRecord {

@@ -46,7 +46,7 @@ pub use completion::{CompletionRecord, Origin};
 pub use follow::Follower;
 pub use grants::{DriftRecord, EndRecord, GrantRecord};
 pub use journal::{Journal, JournalError, Recorder};
-pub use lifecycle::{PolicyRecord, PolicyRejection, StartRecord};
+pub use lifecycle::{PolicyGate, PolicyRecord, PolicyRejection, StartRecord};
 pub use member::EventId;
 pub use outbox::{Outbox, OutboxTask};
 pub use read::{Segment, SegmentError, segments};
@@ -56,7 +56,7 @@ pub use recovery::Recovery;
 pub use request::RequestFacts;
 pub use retention::Retention;
 pub use sink::Rolling;
-pub use turned_away::{RejectionRecord, ShedRecord};
+pub use turned_away::{RejectionRecord, RejectionSum, ShedRecord};
 pub use verify::{Finding, Summary, verify};
 
 /// How the journal is kept.
@@ -117,6 +117,16 @@ pub enum OnAuditFailure {
     Forward,
     /// It is refused, as in `enforce`.
     Block,
+}
+
+impl OnAuditFailure {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Block => "block",
+        }
+    }
 }
 
 /// The kinds of records that are written today.

@@ -5,6 +5,7 @@ mod causes;
 mod families;
 mod gate;
 pub mod log;
+mod rejections;
 mod shared;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

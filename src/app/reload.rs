@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 
 use super::assemble::{self, Memory};
 use crate::audit::{
-    self, EventKind, Guarantee, Journal, OnAuditFailure, PolicyRecord, PolicyRejection,
+    self, EventKind, Guarantee, Journal, OnAuditFailure, PolicyGate, PolicyRecord, PolicyRejection,
 };
 use crate::clock::Timestamp;
 use crate::config::{Config, ConfigError, Files};
@@ -232,13 +232,13 @@ pub(super) fn loaded(journal: &Journal, metrics: &Metrics, snapshot: &Snapshot, 
         generation: snapshot.generation,
         id,
         gates: gates
-            .map(|gate| {
-                (
-                    gate.name.as_str(),
-                    gate.vendor.name(),
-                    gate.rules.settings.mode.as_str(),
-                    gate.upstream.text.as_str(),
-                )
+            .map(|gate| PolicyGate {
+                name: &gate.name,
+                vendor: gate.vendor.name(),
+                mode: gate.rules.settings.mode.as_str(),
+                guarantee: gate.guarantee,
+                on_audit_failure: gate.on_audit_failure.as_str(),
+                destination: &gate.upstream.text,
             })
             .collect(),
     };

@@ -91,8 +91,25 @@ pub struct PolicyRecord<'r> {
     pub generation: u64,
     /// A keyed digest of the configuration's text.
     pub id: &'r str,
-    /// Name, vendor, mode and destination of each gate.
-    pub gates: Vec<(&'r str, &'r str, &'r str, &'r str)>,
+    /// The gates.
+    pub gates: Vec<PolicyGate<'r>>,
+}
+
+/// What a generation says of a gate.
+#[derive(Debug)]
+pub struct PolicyGate<'r> {
+    /// Its name.
+    pub name: &'r str,
+    /// Its vendor.
+    pub vendor: &'r str,
+    /// Its mode; a rule may have another.
+    pub mode: &'r str,
+    /// What its records are kept with.
+    pub guarantee: Guarantee,
+    /// Whether calls that are only watched go on without a record.
+    pub on_audit_failure: &'r str,
+    /// Where its calls go.
+    pub destination: &'r str,
 }
 
 impl PolicyRecord<'_> {
@@ -104,16 +121,18 @@ impl PolicyRecord<'_> {
         out.extend_from_slice(b",\"policy\":{\"id\":");
         push_json_string(out, self.id.as_bytes());
         out.extend_from_slice(b"},\"gates\":[");
-        for (position, (name, vendor, mode, destination)) in self.gates.iter().enumerate() {
+        for (position, gate) in self.gates.iter().enumerate() {
             out.extend_from_slice(if position > 0 {
                 b",{\"gate\":"
             } else {
                 b"{\"gate\":"
             });
-            push_json_string(out, name.as_bytes());
-            word(out, "vendor", vendor);
-            word(out, "mode", mode);
-            member(out, "destination", destination);
+            push_json_string(out, gate.name.as_bytes());
+            word(out, "vendor", gate.vendor);
+            word(out, "mode", gate.mode);
+            word(out, "guarantee", gate.guarantee.as_str());
+            word(out, "on_audit_failure", gate.on_audit_failure);
+            member(out, "destination", gate.destination);
             out.push(b'}');
         }
         out.push(b']');

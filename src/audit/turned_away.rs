@@ -34,6 +34,32 @@ impl RejectionRecord<'_> {
     }
 }
 
+/// Requests that were refused below the dialect and have no record of their own, since the last such record.
+#[derive(Debug)]
+pub struct RejectionSum<'r> {
+    /// When it was summed up.
+    pub time: Timestamp,
+    /// Generation, gate and app.
+    pub gate: &'r GateText,
+    /// Why.
+    pub reason: Reason,
+    /// How many.
+    pub count: u64,
+}
+
+impl RejectionSum<'_> {
+    /// Appends the record's members after `seq`.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        event(out, EventId::new(self.time), self.time);
+        out.extend_from_slice(&self.gate.0);
+        word(out, "operation", "unparsed");
+        word(out, "decision", "deny");
+        word(out, "reason", self.reason.as_str());
+        out.extend_from_slice(b",\"count\":");
+        push_number(out, self.count);
+    }
+}
+
 /// What a gate has turned away for want of room, since the last such record.
 #[derive(Debug)]
 pub struct ShedRecord<'r> {

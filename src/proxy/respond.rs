@@ -334,6 +334,10 @@ pub(super) fn reject(
     detail: &str,
 ) {
     core.metrics.rejected(&gate.name, reason);
+    let measured = core.gates.get(usize::from(gate.index));
+    if measured.is_some_and(|gate| !gate.rejections.note(reason)) {
+        return;
+    }
     let record = RejectionRecord {
         time: arrival.time,
         gate: gate.text(),

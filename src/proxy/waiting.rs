@@ -111,17 +111,22 @@ pin_project_lite::pin_project! {
         upload: Option<Arc<Upload>>,
         first_byte: Duration,
         body_idle: Duration,
+        // By then the answer would have to be over.
+        until: Instant,
     }
 }
 
 impl<F> Waiting<F> {
     pub(super) fn new(limits: &Limits, upload: Option<Arc<Upload>>, sent: F) -> Self {
+        let now = Instant::now();
+        let until = now + limits.answer_total;
         Self {
             sent,
-            timer: sleep_until(Instant::now() + limits.first_byte),
+            timer: sleep_until(until.min(now + limits.first_byte)),
             upload,
             first_byte: limits.first_byte,
             body_idle: limits.body_idle,
+            until,
         }
     }
 }
@@ -140,6 +145,7 @@ impl<F: Future> Future for Waiting<F> {
                 return Poll::Ready(Err(Late::Upstream));
             };
             let (deadline, late) = upload.deadline(*this.first_byte, *this.body_idle);
+            let deadline = deadline.min(*this.until);
             if deadline <= Instant::now() {
                 return Poll::Ready(Err(late));
             }

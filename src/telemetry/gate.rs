@@ -9,6 +9,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
+use super::rejections::Rejections;
+
 /// What is measured of one gate, beside the counts of its calls.
 #[derive(Debug)]
 pub struct GateMetrics {
@@ -30,6 +32,8 @@ pub struct GateMetrics {
     pub shed_calls: AtomicU64,
     /// Connections that were shed since the last record of them.
     pub shed_connections: AtomicU64,
+    /// Requests that were rejected.
+    pub rejections: Rejections,
     /// Learned grants in memory.
     pub grants: Gauge,
     /// Token answers that taught something.
@@ -63,6 +67,7 @@ impl Default for GateMetrics {
             in_flight: Gauge::default(),
             shed_calls: AtomicU64::new(0),
             shed_connections: AtomicU64::new(0),
+            rejections: Rejections::default(),
             grants: Gauge::default(),
             captured: Counter::default(),
             drift: Counter::default(),

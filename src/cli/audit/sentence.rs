@@ -95,10 +95,13 @@ pub(in crate::cli) fn sentence(record: &Value) -> String {
             format!("{} {}", of("/gate"), unknown.unwrap_or_else(refused))
         }
         "call.rejected" => format!(
-            "{} {} status {}{}",
+            "{} {} {}{}",
             of("/gate"),
             of("/reason"),
-            number("/response/status"),
+            match record.pointer("/count") {
+                Some(count) => format!("{count} more"),
+                None => format!("status {}", number("/response/status")),
+            },
             text(record, "/detail").map_or_else(String::new, |detail| format!(", {detail}"))
         ),
         "audit.started" => format!("{} of stream {}", of("/audit/guarantee"), of("/stream")),
