@@ -37,3 +37,5 @@ mod sinks;
 mod soak;
 #[path = "faults/upstream.rs"]
 mod upstream;
+#[path = "faults/watching.rs"]
+mod watching;

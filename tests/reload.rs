@@ -105,6 +105,7 @@ fn a_hangup_brings_a_new_grant_and_each_record_names_its_generation() {
     let loaded = gate.records_of("policy.loaded");
     assert_eq!(loaded.len(), 2);
     assert_eq!(loaded[1]["gates"][0]["mode"], "report");
+    assert_eq!(loaded[1]["gates"][0]["guarantee"], "strict");
     assert_ne!(loaded[0]["policy"]["id"], loaded[1]["policy"]["id"]);
     // A seq without a gap, over both generations.
     let (code, out, _) = support::gate::run(&[

@@ -21,6 +21,9 @@ use crate::upstream::{self, Circuit, LastKnown, PrivateAddresses};
 /// What is looked up to connect to a server.
 type Place = (String, u16, PrivateAddresses);
 
+/// A gate's server at its place.
+type Server = (String, &'static str, Place);
+
 /// What generations share of grants: what was learned, by gate, and who asks.
 pub(super) struct Memory {
     /// Gates that learn with each other have the same.
@@ -30,8 +33,8 @@ pub(super) struct Memory {
     pub(super) recorder: Recorder,
     /// The addresses that upstreams had last, by what was looked up.
     addresses: Mutex<HashMap<Place, Arc<LastKnown>>>,
-    /// By gate and which of its servers.
-    circuits: Mutex<HashMap<(String, &'static str, Place), Arc<Circuit>>>,
+    /// Whether connections to servers are worth a try.
+    circuits: Mutex<HashMap<Server, Arc<Circuit>>>,
 }
 
 /// What all cores share.

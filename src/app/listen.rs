@@ -192,3 +192,21 @@ impl Drop for Counted {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_long_connections_are_spread_evenly_whichever_core_accepts_them() {
+        for accepting in [[0; 6], [0, 0, 1, 1, 2, 2], [2, 2, 2, 1, 1, 1]] {
+            let senders = (0..3).map(|_| mpsc::unbounded_channel().0).collect();
+            let spread = Arc::new(Spread::new(senders));
+            let open: Vec<Counted> = accepting.map(|core| spread.place(core)).into();
+            for core in 0..3 {
+                let here = open.iter().filter(|counted| counted.core() == core);
+                assert_eq!(here.count(), 2, "accepted by {accepting:?}");
+            }
+        }
+    }
+}

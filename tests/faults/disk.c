@@ -1,6 +1,6 @@
 /* A disk that fails on command. The file named by DISK_FAULT says how: "WHAT MILLISECONDS PREFIX", one a line. WHAT is sync
-   (fdatasync), fsync or write; with 0 milliseconds the call fails with EIO, else it waits that long first. It holds for files whose path
-   begins with PREFIX. */
+   (fdatasync), fsync, write or short; with 0 milliseconds the call fails with EIO, else it waits that long first. It holds for files whose path
+   begins with PREFIX. A short write takes half of what it is given, and of the last byte nothing. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -38,6 +38,16 @@ int fsync(int fd) {
     return -1;
   }
   return real(fd);
+}
+
+ssize_t write(int fd, const void *bytes, size_t count) {
+  static ssize_t (*real)(int, const void *, size_t);
+  if (!real) real = (ssize_t(*)(int, const void *, size_t))dlsym(RTLD_NEXT, "write");
+  if (fails("write", fd)) {
+    errno = EIO;
+    return -1;
+  }
+  return fails("short", fd) ? (count > 1 ? real(fd, bytes, count / 2) : 0) : real(fd, bytes, count);
 }
 
 int fdatasync(int fd) {

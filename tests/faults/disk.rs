@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::rig::{
@@ -12,7 +13,7 @@ use crate::rig::{
 use crate::support::gate::Setup;
 use crate::support::load::{Load, Plan};
 use crate::support::portal::{Reply, ok};
-use crate::support::{Gate, Portal};
+use crate::support::{Client, Gate, Portal};
 
 /// F03: with the disk full nothing is forwarded any more, how calls under way end is still recorded, and the gate goes on
 /// by itself once there is room.
@@ -61,6 +62,66 @@ fn f03_a_full_disk_stops_an_enforcing_gate_and_it_comes_back() {
         &format!(
             "red after {red:?}, green after {green:?}, {forwarded} forwarded, all with a decision; {lost} refused and declared"
         ),
+    );
+}
+
+/// F03: how calls end that were under way when the disk filled up stands in the reserve, though the gate is killed then.
+#[test]
+fn f03_calls_under_way_have_their_ends_in_the_reserve() {
+    let _turn = turn();
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let Some(disk) = Mounted::tmpfs(&dir.path().join("var"), "8m") else {
+        return report("F03", "skipped: no small file system can be mounted here");
+    };
+    let released = Arc::new(AtomicBool::new(false));
+    let (arrived, held) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&released));
+    let count = Arc::clone(&arrived);
+    let portal = Portal::scripted(move |_| {
+        let first = count.fetch_add(1, Ordering::Relaxed) < 50;
+        while first && !held.load(Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
+        Reply::Bytes(ok("{}"))
+    });
+    let mut gate = Gate::start_in(&dir, &setup(&portal).section("[audit]\nreserve_mib = 1"));
+    let call =
+        b"GET /rest/crm.deal.list HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer at-1\r\n\r\n";
+    let mut clients: Vec<Client> = (0..50).map(|_| Client::connect(&gate.address)).collect();
+    for client in &mut clients {
+        client.send(call);
+    }
+    until("fifty under way", Duration::from_secs(10), || {
+        arrived.load(Ordering::Relaxed) == 50
+    });
+    let completed = || {
+        let ends = gate.records_of("call.completion");
+        ends.iter().filter(|end| end["outcome"] == "ok").count()
+    };
+    let _filler = disk.fill();
+    // The block that was begun takes some more.
+    let mut others = 0;
+    until("refused", Duration::from_secs(10), || {
+        let answer = Client::connect(&gate.address).send(call).answer().unwrap();
+        if answer.status == 200 {
+            others += 1;
+        } else {
+            assert_eq!((answer.status, answer.reason()), (503, "audit_unavailable"));
+            assert!(answer.header("retry-after").is_some());
+        }
+        !is_ready(&gate)
+    });
+    released.store(true, Ordering::Relaxed);
+    for client in &mut clients {
+        assert_eq!(client.answer().unwrap().status, 200);
+    }
+    until("their ends", Duration::from_secs(5), || {
+        completed() == 50 + others
+    });
+    assert!(!is_ready(&gate), "still full");
+    gate.kill();
+    report(
+        "F03",
+        "fifty calls under way when the disk filled up: answered, and their ends are on the full disk when the gate is killed",
     );
 }
 

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::rig::{is_ready, nothing_unrecorded, report, setup, turn, until, verify};
+use crate::rig::{between, is_ready, nothing_unrecorded, report, setup, turn, until, verify};
 use crate::support::gate::records;
 use crate::support::load::{Load, Plan};
-use crate::support::{Gate, Portal};
+use crate::support::{Gate, Portal, exchange};
 
 fn segments(gate: &Gate) -> Vec<PathBuf> {
     crate::rig::segments(&gate.state_dir().join("audit"))
@@ -134,6 +134,42 @@ fn f08_fifty_times_each() {
 }
 
 /// Segments are closed by size, old ones go by total size, and no record is lost at a roll.
+#[test]
+fn segments_roll_by_age_and_the_old_ones_go() {
+    let _turn = turn();
+    let portal = Portal::start();
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let Some(library) = between(dir.path(), "clock.c") else {
+        return report("roll", "skipped: no C compiler for the clock's stand-in");
+    };
+    let offset = dir.path().join("offset");
+    let mut setup = setup(&portal).section("[audit]\nsegment_hours = 1\nkeep_days = 2");
+    for (name, path) in [("LD_PRELOAD", &library), ("CLOCK_OFFSET", &offset)] {
+        let path = path.to_str().unwrap().to_owned();
+        setup.env.insert(name.to_owned(), path);
+    }
+    let mut gate = Gate::start_in(&dir, &setup);
+    let mut calls = 0;
+    for (hours, left) in [(0, 1), (2, 2), (4, 3), (72, 1)] {
+        fs::write(&offset, (hours * 3600).to_string()).unwrap();
+        until("as many segments", Duration::from_secs(10), || {
+            let call = b"GET /rest/crm.deal.list?auth=at-1 HTTP/1.1\r\nhost: gate\r\n\r\n";
+            assert_eq!(exchange(&gate.address, call).unwrap().status, 200);
+            calls += 1;
+            segments(&gate).len() == left
+        });
+    }
+    gate.stop();
+    let (code, said) = verify(&gate.state_dir());
+    assert_eq!(code, 0, "{said}");
+    assert!(gate.records_of("audit.gap").is_empty(), "nothing was lost");
+    assert!(gate.records_of("call.decision").len() < calls);
+    report(
+        "roll",
+        "a segment an hour, and those older than two days are gone",
+    );
+}
+
 #[test]
 fn segments_roll_by_size_and_the_oldest_go() {
     let _turn = turn();

@@ -19,11 +19,11 @@ use crate::support::{Client, Gate, Portal};
 /// Rounds that share a state directory: each start has more to look through, and a thousand would not fit.
 const ROUNDS_A_DIRECTORY: usize = 10;
 
-/// F01: killed at random under load, again and again. What reached the portal has its decision in the journal, the chain
-/// is whole after each start, what was torn is cut and declared, and every call gets its end.
+/// F01: killed at random under load, again and again. What reached the portal has its decision in the journal, and so has
+/// what an app was refused; the chain is whole after each start, what was torn is cut and declared, and every call gets its end.
 fn killed(rounds: usize) {
     let portal = Portal::start();
-    let (mut reached, mut torn, mut unknown) = (0, 0, 0);
+    let (mut reached, mut denied, mut torn, mut unknown) = (0, 0, 0, 0);
     let mut slowest = Duration::ZERO;
     let mut chance = 1_u64;
     for from in (0..rounds).step_by(ROUNDS_A_DIRECTORY) {
@@ -57,8 +57,15 @@ fn killed(rounds: usize) {
             load.more(1);
             std::thread::park_timeout(Duration::from_millis((chance >> 33) % 500));
             gate.kill();
-            load.stop();
+            let told = load.stop();
             let known = decided(&gate.state_dir());
+            denied += told.denied.len();
+            for id in &told.denied {
+                assert!(
+                    known.contains(id),
+                    "round {round}, {guarantee}: {id} was refused without a decision"
+                );
+            }
             portal.settle();
             let seen = portal.take();
             reached += seen.len();
@@ -80,7 +87,7 @@ fn killed(rounds: usize) {
     report(
         "F01",
         &format!(
-            "{rounds} rounds, {reached} calls reached the portal, each with its decision; {torn} torn tails cut and declared, {unknown} ends unknown, slowest start {slowest:?}"
+            "{rounds} rounds, {reached} calls reached the portal and {denied} were refused, each with its decision; {torn} torn tails cut and declared, {unknown} ends unknown, slowest start {slowest:?}"
         ),
     );
     assert!(
@@ -134,7 +141,8 @@ fn f01_killed_a_thousand_times() {
     killed(rounds("GRANTGATE_KILL_ROUNDS", 1000));
 }
 
-/// F02: the power goes: what a disk holds at any moment has a decision for every call that reached the portal.
+/// F02: the power goes: what a disk holds at any moment has a decision for every call that reached the portal or was
+/// refused, over segments that roll.
 #[test]
 #[ignore = "long: needs to mount file systems"]
 fn f02_the_power_goes() {
@@ -157,21 +165,28 @@ fn f02_the_power_goes() {
         return report("F02", "skipped: no loop device can be mounted here");
     }
     let portal = Portal::start();
-    let mut gate = Gate::start_in(&dir, &setup(&portal).section("[audit]\nreserve_mib = 1"));
+    // What is looked for is in the last few segments, and the rest has to go: the disk is small.
+    let section = "[audit]\nreserve_mib = 1\nsegment_mib = 1\nkeep_mib = 24";
+    let mut gate = Gate::start_in(&dir, &setup(&portal).section(section));
     let load = Load::start(&Plan {
-        refused: 0,
+        pause: Duration::from_millis(4),
         ..Plan::of(&gate.address)
     });
-    let mut reached = 0;
+    let (mut reached, mut denied, mut rolled) = (0, 0, 0);
     for round in 0..rounds {
-        load.more(40 + u64::try_from(round).unwrap() * 7);
+        load.more(40 + u64::try_from(round).unwrap() % 50 * 7);
         gate.signal(Signal::STOP);
-        // What has reached the portal by now must be in what the disk holds now.
-        let seen: Vec<String> = portal
-            .received()
+        // What has reached the portal, or was refused, since the last time must be in what the disk holds now.
+        let told = load.forget();
+        assert_eq!(told.answers(), told.of(200) + told.of(403));
+        let seen = portal.take();
+        let seen = seen
             .iter()
-            .map(|one| one.header("x-request-id").unwrap().to_owned())
-            .collect();
+            .map(|one| one.header("x-request-id").unwrap().to_owned());
+        let (before, refused) = (reached, told.denied.len());
+        let seen: Vec<String> = seen.chain(told.denied).collect();
+        denied += refused;
+        reached = before + seen.len() - refused;
         let copy = dir.path().join("copy");
         fs::copy(&image, &copy).unwrap();
         gate.signal(Signal::CONT);
@@ -196,16 +211,20 @@ fn f02_the_power_goes() {
         assert!(shell(&format!("umount {}", at.join("var").display())));
         assert!(missing.is_empty(), "round {round}: {missing:?}");
         assert_eq!(code, 0, "{said}");
-        reached = seen.len();
+        rolled = segments(&state.join("audit")).len();
     }
     load.stop();
+    assert!(
+        rolled > 1 && denied > 0,
+        "{rolled} segments, {denied} refused"
+    );
     gate.stop();
     drop(gate);
     shell(&format!("umount {state_text}"));
     report(
         "F02",
         &format!(
-            "{rounds} copies of the disk, {reached} calls in the last: each with its decision, chain whole after repair"
+            "{rounds} copies of the disk; {reached} calls reached the portal and {denied} were refused, each with its decision; chain whole after repair"
         ),
     );
 }

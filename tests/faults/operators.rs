@@ -1,5 +1,6 @@
 //! What operators and their machines do: certificates, configurations, clocks. F18, F19 and F23.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
@@ -97,14 +98,20 @@ fn f18_a_hundred_rotations() {
 fn reloads(count: usize) {
     let portal = Portal::start();
     let dir = Arc::new(tempfile::tempdir().unwrap());
-    let with = |scopes: &[&str]| Setup::before(&portal.address).grant("at-1", scopes);
+    let with = |scopes: &[&str]| {
+        let setup = Setup::before(&portal.address).grant("at-1", scopes);
+        setup.grant("always", &["crm"])
+    };
     let mut gate = Gate::start_in(&dir, &with(&["crm"]));
-    let load = Load::start(&Plan {
-        clients: 4,
-        token: "nobody",
-        refused: 0,
-        ..Plan::of(&gate.address)
-    });
+    let start = |token| {
+        Load::start(&Plan {
+            clients: 2,
+            token,
+            refused: 0,
+            ..Plan::of(&gate.address)
+        })
+    };
+    let (load, permitted) = (start("nobody"), start("always"));
     let path = dir.path().join("grantgate.toml");
     let replace = |text: &str| {
         let beside = dir.path().join("beside");
@@ -117,6 +124,7 @@ fn reloads(count: usize) {
         exchange(&gate.address, request).unwrap().status
     };
     let (mut generation, mut broken) = (1.0, 0);
+    let mut with_scope = BTreeSet::new();
     for round in 0..count {
         if round % 4 == 3 {
             replace("[[gate]]\nthis is = broken");
@@ -131,6 +139,9 @@ fn reloads(count: usize) {
         let scopes: &[&str] = if granted { &["crm", "user"] } else { &["user"] };
         replace(&(with(scopes).text(dir.path()) + &format!("# {round}\n")));
         generation += 1.0;
+        if granted {
+            with_scope.insert(generation as u64);
+        }
         until("loaded", Duration::from_secs(5), || {
             metric(&gate, "grantgate_policy_generation") == generation
         });
@@ -140,12 +151,18 @@ fn reloads(count: usize) {
             "from the next call on"
         );
     }
-    let told = load.stop();
+    let (told, permitted) = (load.stop(), permitted.stop());
     assert_eq!(
         (told.broken, told.answers()),
         (0, told.of(403)),
         "{:?}",
         told.statuses
+    );
+    assert_eq!(
+        (permitted.broken, permitted.answers()),
+        (0, permitted.of(200)),
+        "{:?}",
+        permitted.statuses
     );
     gate.stop();
     let records = gate.records();
@@ -156,18 +173,24 @@ fn reloads(count: usize) {
             .count()
     };
     assert_eq!(of("policy.rejected"), broken);
-    assert!(
-        records
-            .iter()
-            .filter(|record| record["event_kind"] == "call.decision")
-            .all(|record| record["gen"].is_u64())
-    );
+    // The verdict on the token whose scopes change is that of the generation which its record names.
+    let mut judged = 0;
+    for record in &records {
+        if record["event_kind"] == "call.decision" && record["token"]["location"] == "query" {
+            let allowed = record["decision"] == "allow";
+            let generation = record["gen"].as_u64().unwrap();
+            assert_eq!(allowed, with_scope.contains(&generation), "{record}");
+            judged += 1;
+        }
+    }
+    assert_eq!(judged, count - broken);
     assert_eq!(verify(&gate.state_dir()).0, 0);
     report(
         "F19",
         &format!(
-            "{count} reloads, {broken} of them broken, beside {} calls: none failed, each names its generation",
-            told.answers()
+            "{count} reloads, {broken} of them broken, beside {} refused and {} forwarded calls: none failed, each fits the generation that it names",
+            told.answers(),
+            permitted.answers()
         ),
     );
 }

@@ -26,6 +26,15 @@ pub struct Rig {
 impl Rig {
     /// With two directories or one; `None` where the stand-in for a failing disk cannot be built.
     pub fn start(two: bool, section: &str) -> Option<Self> {
+        Self::of(two, section, "mode = \"enforce\"")
+    }
+
+    /// Of a gate that only watches, with one directory.
+    pub fn watching(section: &str) -> Option<Self> {
+        Self::of(false, section, "mode = \"report\"")
+    }
+
+    fn of(two: bool, section: &str, mode: &str) -> Option<Self> {
         let dir = Arc::new(tempfile::tempdir().unwrap());
         let Some(library) = between(dir.path(), "disk.c") else {
             report("F05", "skipped: no C compiler for the disk's stand-in");
@@ -37,7 +46,8 @@ impl Rig {
         } else {
             String::new()
         };
-        let mut setup = setup(&portal).section(&format!("[audit]\n{second}{section}"));
+        let section = format!("[audit]\n{second}{section}");
+        let mut setup = setup(&portal).section(&section).with(mode);
         let text = |path: &Path| path.to_str().unwrap().to_owned();
         setup.env.insert("LD_PRELOAD".to_owned(), text(&library));
         let faults = text(&dir.path().join("faults"));
@@ -87,7 +97,7 @@ impl Rig {
         fs::rename(beside, self.dir.path().join("faults")).unwrap();
     }
 
-    fn heal(&self) {
+    pub fn heal(&self) {
         self.ail(0, &[]);
     }
 
@@ -157,6 +167,27 @@ fn f05_syncs_fail_where_a_segment_ends() {
         rig.calls_again();
     }
     rig.ends_whole("F05", "failures where segments end", &[first]);
+}
+
+/// A write fails, or takes less than it was given: what it left is cut back, and no record stands there in part.
+#[test]
+fn f05_writes_fail_or_are_cut_short() {
+    let _turn = turn();
+    let Some(rig) = Rig::start(false, "deadline_ms = 500") else {
+        return;
+    };
+    let first = rig.first();
+    for kind in ["write", "short", "write", "short"] {
+        rig.ail_in(&[kind], 0, &[&first]);
+        until("a refusal", Duration::from_secs(10), || {
+            rig.load.told().of(503) > 0
+        });
+        rig.load.more(50);
+        rig.heal();
+        rig.calls_again();
+    }
+    until("green", Duration::from_secs(5), || is_ready(&rig.gate));
+    rig.ends_whole("F05", "writes fail, or are cut short", &[first]);
 }
 
 /// One directory's syncs fail for a while, the other's do not: nothing is refused, and both can be gone on with.

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use crate::rig::{descriptors, is_ready, metric, report, segments, setup, turn, until, verify};
 use crate::support::load::{Load, Plan, Told};
 use crate::support::portal::{Reply, ok};
-use crate::support::{Portal, resident_kib};
+use crate::support::{Client, Portal, resident_kib};
 
 fn soak(length: Duration) {
     let number = Arc::new(AtomicUsize::new(0));
@@ -56,6 +56,11 @@ fn soak(length: Duration) {
             ..Plan::of(&gate.address)
         }),
     ];
+    let stop = Arc::new(AtomicBool::new(false));
+    let garbage = std::thread::spawn({
+        let (stop, address) = (Arc::clone(&stop), gate.address.clone());
+        move || garbage(&address, &stop)
+    });
     let began = Instant::now();
     let mut samples = Vec::new();
     let mut told: Vec<Told> = vec![Told::default(); 3];
@@ -72,6 +77,8 @@ fn soak(length: Duration) {
             told.broken += more.broken;
         }
     }
+    stop.store(true, Ordering::Relaxed);
+    let garbage = garbage.join().unwrap();
     let mut all = Told::default();
     for (before, load) in told.into_iter().zip(loads) {
         for one in [before, load.stop()] {
@@ -85,11 +92,24 @@ fn soak(length: Duration) {
     until("everything ended", Duration::from_secs(10), || {
         metric(&gate, "grantgate_calls_in_flight{gate=\"portal\"}") == 0.0
     });
+    // What is shed is summed up twice a second.
+    until("all counted", Duration::from_secs(5), || {
+        let page = gate.admin("/metrics").text();
+        sum(&page, "shed_total", "what=\"call\"") == all.of(503)
+    });
+    let page = gate.admin("/metrics").text();
+    let counted = |family: &str, with: &str| sum(&page, family, with);
+    let measured = [
+        counted("calls_total", "decision=\"allow\""),
+        counted("calls_total", "decision=\"deny\""),
+        counted("rejected_total", ""),
+        counted("shed_total", "what=\"call\""),
+    ];
     gate.stop();
-    // After warm-up, in KiB a minute.
+    // After warm-up.
     let steady = &samples[samples.len() / 4..];
     let (first, last) = (steady[0], *steady.last().unwrap());
-    let slope = (last.1 as f64 - first.1 as f64) / ((last.0 - first.0).max(1.0) / 60.0);
+    let slope = kib_a_minute(steady);
     let Journal {
         decisions,
         completions,
@@ -98,7 +118,7 @@ fn soak(length: Duration) {
         rejected,
         shed,
     } = Journal::of(&gate.state_dir());
-    let received = all.answers() + all.broken;
+    let received = all.answers() + all.broken + garbage;
     let (code, said) = verify(&gate.state_dir());
     report(
         "F31",
@@ -118,6 +138,12 @@ fn soak(length: Duration) {
     assert_eq!(decisions, completions);
     assert_eq!(decisions, allowed + denied);
     assert_eq!(received, allowed + denied + rejected + shed);
+    // The metrics say the same: by then nobody called any more.
+    assert_eq!(measured, [allowed, denied, rejected, shed]);
+    assert!(
+        measured.iter().all(|count| *count > 0),
+        "something of each: {measured:?}"
+    );
     if length > Duration::from_secs(300) {
         assert!(slope < 1024.0, "{slope} KiB a minute");
         assert!(
@@ -126,6 +152,43 @@ fn soak(length: Duration) {
             first.2,
             last.2
         );
+    }
+}
+
+/// Sends what is no HTTP, now and then, until told to stop; how often.
+fn garbage(address: &str, stop: &AtomicBool) -> u64 {
+    let mut sent = 0;
+    while !stop.load(Ordering::Relaxed) {
+        if let Some(mut client) = Client::try_connect(address) {
+            let answer = client.send(b"NO HTTP AT ALL\r\n\r\n").answer();
+            assert_eq!(answer.map(|answer| answer.status), Some(400));
+            sent += 1;
+        }
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    sent
+}
+
+/// The sum of a family's samples that have these labels.
+fn sum(page: &str, family: &str, with: &str) -> u64 {
+    let name = format!("grantgate_{family}{{");
+    page.lines()
+        .filter(|line| line.starts_with(&name) && line.contains(with))
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum()
+}
+
+/// How memory grows: the line that fits the samples best.
+fn kib_a_minute(samples: &[(f64, u64, usize)]) -> f64 {
+    let count = samples.len() as f64;
+    let mean = |of: &dyn Fn(&(f64, u64, usize)) -> f64| samples.iter().map(of).sum::<f64>() / count;
+    let (time, memory) = (mean(&|one| one.0), mean(&|one| one.1 as f64));
+    let over = mean(&|one| (one.0 - time) * (one.1 as f64 - memory));
+    let under = mean(&|one| (one.0 - time).powi(2));
+    if under > 0.0 {
+        over / under * 60.0
+    } else {
+        0.0
     }
 }
 
@@ -151,11 +214,12 @@ impl Journal {
                 match record["event_kind"].as_str().unwrap() {
                     "call.decision" => told.decisions += 1,
                     "call.completion" => told.completions += 1,
-                    "call.rejected" => told.rejected += 1,
+                    "call.rejected" => told.rejected += record["count"].as_u64().unwrap_or(1),
                     "call.shed" => told.shed += record["shed"]["calls"].as_u64().unwrap(),
                     _ => {}
                 }
                 match record["decision"].as_str() {
+                    _ if record["operation"] == "unparsed" => {}
                     Some("allow") => told.allowed += 1,
                     Some("deny") => told.denied += 1,
                     _ => {}

@@ -19,6 +19,8 @@ pub struct Told {
     pub strange: u64,
     /// How long each answer took.
     pub times: Vec<Duration>,
+    /// The ids of the calls that were answered with 403.
+    pub denied: Vec<String>,
 }
 
 impl Told {
@@ -34,6 +36,7 @@ impl Told {
         self.broken += more.broken;
         self.strange += more.strange;
         self.times.extend(more.times);
+        self.denied.extend(more.denied);
     }
 
     pub fn answers(&self) -> u64 {
@@ -173,6 +176,9 @@ fn work(plan: &Plan, client: usize, stop: &AtomicBool, answered: &AtomicU64, tol
             Some(answer) if answer.whole => {
                 *told.statuses.entry(answer.status).or_default() += 1;
                 told.times.push(began.elapsed());
+                if answer.status == 403 {
+                    told.denied.push(id.clone());
+                }
                 let is_of_portal = plan.is_echoed && answer.status == 200;
                 told.strange +=
                     u64::from(is_of_portal && !answer.text().contains(&format!("{id:?}")));

@@ -44,6 +44,8 @@ pub enum Reply {
     Bytes(Vec<u8>),
     /// Sends these bytes and closes.
     Last(Vec<u8>),
+    /// Sends these bytes and resets the connection.
+    Reset(Vec<u8>),
     /// Sends these bytes in pieces of so many, with so much time between them, and waits for the next request.
     Pieces(Vec<u8>, usize, Duration),
     /// Sends the first bytes, then the second again and again with so much time between, until the other side closes.
@@ -144,6 +146,13 @@ fn converse(
             Reply::Bytes(bytes) => (bytes, true, false),
             Reply::Last(bytes) => (bytes, false, false),
             Reply::Hang(bytes) => (bytes, false, true),
+            Reply::Reset(bytes) => {
+                let stream = reader.get_mut();
+                let _ = stream.write_all(&bytes);
+                // Closed so, the system sends RST in place of FIN.
+                let _ = socket2::SockRef::from(&*stream).set_linger(Some(Duration::ZERO));
+                return;
+            }
             Reply::Pieces(bytes, size, pause) => {
                 let sent = bytes
                     .chunks(size)
