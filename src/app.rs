@@ -175,16 +175,7 @@ where
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     let metrics = Arc::new(assemble::metrics(&config, cores));
     let fingerprint = key.fingerprint();
-    let start = StartRecord {
-        stream: state.stream(),
-        token_key: &fingerprint,
-        guarantee: config.guarantee,
-        catalogues: config
-            .gates
-            .iter()
-            .map(|gate| (gate.vendor.name(), gate.catalogue.version()))
-            .collect(),
-    };
+    let start = start_record(&config, &state, &fingerprint);
     let listeners = listen::bind_all(&config, cores)?;
     let (journal, recovery) = Journal::open(&config.audit, &start, Arc::clone(&metrics.journal))?;
     report_recovery(&recovery);
@@ -245,17 +236,20 @@ where
         let grace = assembled.snapshots.load().limits.grace;
         let patience = drain(grace, threads.drained(), abort_asked).await;
         admin.abort();
+        if threads.is_one_lost() {
+            return Err(AppError::CoreLost);
+        }
         Ok(patience)
     });
     aborting.store(true, Ordering::Relaxed);
     stop.send_replace(Stop::Abort);
     threads.join();
     turned_away(&journal, &metrics, &assembled.snapshots.load());
-    runtime.block_on(note_uses_at_last(&upkeep, &assembled.snapshots.load_full()));
+    runtime.block_on(upkeep.end(&assembled.snapshots.load_full()));
     // The cores are gone: what they left for the journal is queued, and the journal writes it before it closes.
-    let patience = result?;
-    let closed = journal.close(patience);
+    let closed = journal.close(*result.as_ref().unwrap_or(&Duration::ZERO));
     drop(state);
+    result?;
     if !closed {
         return Err(AppError::JournalHangs);
     }
@@ -263,18 +257,21 @@ where
     Ok(())
 }
 
-/// Notes the last uses of grants, unless their disk hangs: they are no records.
-async fn note_uses_at_last(upkeep: &Upkeep, snapshot: &Snapshot) {
-    let noted = tokio::time::timeout(LAST_NOTES, upkeep.note_uses(snapshot)).await;
-    if noted.is_err() {
-        tracing::warn!(
-            "the database of grants does not answer: when grants were last used is not noted"
-        );
+fn start_record<'r>(
+    config: &'r Config,
+    state: &'r StateDir,
+    token_key: &'r str,
+) -> StartRecord<'r> {
+    let gates = config.gates.iter();
+    StartRecord {
+        stream: state.stream(),
+        token_key,
+        guarantee: config.guarantee,
+        catalogues: gates
+            .map(|gate| (gate.vendor.name(), gate.catalogue.version()))
+            .collect(),
     }
 }
-
-/// How long that may take.
-const LAST_NOTES: Duration = Duration::from_secs(2);
 
 /// Waits until calls under way have ended, for as long as they may take or until it is asked for again; how long the journal
 /// may take beyond its deadline.

@@ -5,6 +5,7 @@ mod support;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::gate::{Setup, run};
 use support::portal::{Reply, ok};
@@ -977,6 +978,39 @@ fn a_revocation_counts_though_the_app_does_not_wait_for_it() {
     assert_eq!(told(&gate, CALLS, "A"), allowed());
     let twice = send(&gate, "/restapi/oauth/revoke", FORM, "token=A&token=B");
     assert_eq!((twice.status, twice.reason()), (400, "ambiguous_body"));
+}
+
+#[test]
+fn a_revocation_counts_though_the_program_is_ended_within_it() {
+    let platform = Portal::scripted(|request| match request.target.as_str() {
+        "/restapi/oauth/token" => Reply::Bytes(ok(
+            r#"{"access_token":"A","refresh_token":"R","scope":"ReadCallLog","expires_in":3600}"#,
+        )),
+        "/restapi/oauth/revoke" => Reply::Hang(Vec::new()),
+        _ => Reply::Bytes(ok("{}")),
+    });
+    let setup = Setup::before(&platform.address).of("ringcentral");
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let mut gate = Gate::start_in(&dir, &setup);
+    let form = "grant_type=password&client_id=c";
+    send(&gate, "/restapi/oauth/token", FORM, form);
+    assert_eq!(told(&gate, CALLS, "A"), allowed());
+    // By the refresh token: what ends with it has to be looked up.
+    let mut app = Client::connect(&gate.address);
+    app.send(&post("/restapi/oauth/revoke", FORM, "token=R"));
+    while platform.received().len() < 3 {
+        std::thread::yield_now();
+    }
+    gate.signal(Signal::TERM);
+    while !gate.admin("/readyz").text().contains("stopping") {
+        std::thread::yield_now();
+    }
+    gate.signal(Signal::TERM);
+    assert_eq!(gate.wait().code(), Some(0));
+    let ends = gate.records_of("grant.revoked");
+    assert_eq!(ends.len(), 2, "both of the pair, once each: {ends:?}");
+    let gate = gate.restart(&setup);
+    assert_eq!(told(&gate, CALLS, "A"), refused(401, "token_revoked"));
 }
 
 #[test]

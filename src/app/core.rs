@@ -153,11 +153,11 @@ fn gates_of(assembled: &Assembled) -> std::ops::Range<usize> {
 }
 
 impl Threads {
-    /// Ready once every core has ended its calls, or one is lost.
+    /// Ready once every core has ended its calls, or is lost.
     pub(super) fn drained(&self) -> impl Future<Output = ()> + use<> {
         let (mut progress, cores) = (self.progress.clone(), self.cores);
         async move {
-            let drained = |at: &Progress| at.drained == cores || at.ended > 0;
+            let drained = |at: &Progress| at.drained + at.ended >= cores;
             let _ = progress.wait_for(drained).await;
         }
     }
@@ -168,6 +168,11 @@ impl Threads {
         async move {
             let _ = progress.wait_for(|at| at.ended > 0).await;
         }
+    }
+
+    /// True if a core's thread has ended; before all are told to.
+    pub(super) fn is_one_lost(&self) -> bool {
+        self.progress.borrow().ended > 0
     }
 
     /// Waits for the threads to end.

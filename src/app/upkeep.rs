@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::time::timeout;
 
 use crate::model::ScopeSet;
 use crate::policy;
@@ -14,6 +15,9 @@ use crate::telemetry::Metrics;
 
 /// How often it is done.
 const PAUSE: Duration = Duration::from_secs(30);
+
+/// How long ends and uses may take each when the program ends.
+const LAST: Duration = Duration::from_secs(2);
 
 /// What was noted of uses.
 pub(super) struct Upkeep {
@@ -50,6 +54,26 @@ impl Upkeep {
         loop {
             tokio::time::sleep(PAUSE).await;
             self.note_uses(&snapshots.load_full()).await;
+        }
+    }
+
+    /// Puts on disk what became of grants, when no core runs any more and unless the disk hangs: ends first, since a token whose
+    /// end is lost is permitted again.
+    pub(super) async fn end(&self, snapshot: &Snapshot) {
+        let ends = timeout(LAST, async {
+            for gate in &snapshot.gates {
+                gate.grants.end_revocations().await;
+                gate.grants.learned().write_owed().await;
+            }
+        });
+        let ends = ends.await.is_ok();
+        let uses = timeout(LAST, self.note_uses(snapshot)).await.is_ok();
+        if !ends || !uses {
+            tracing::warn!(
+                ends,
+                uses,
+                "the database of grants does not answer: not all that is known of grants is on disk"
+            );
         }
     }
 

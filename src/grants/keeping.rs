@@ -126,7 +126,7 @@ impl Learned {
     }
 
     /// Keeps in mind ends that are not on disk yet.
-    pub(super) fn owe(&self, tokens: &[TokenId], standing: Standing) {
+    fn owe(&self, tokens: &[TokenId], standing: Standing) {
         let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
         // Bounded: what does not fit is known until the process ends.
         if owed.len() < OWED {
@@ -168,6 +168,26 @@ impl Learned {
         Ok(known || stored)
     }
 
+    /// Writes down the ends that are not on disk yet.
+    pub async fn write_owed(&self) {
+        let Some(database) = &self.database else {
+            return;
+        };
+        let owed = std::mem::take(&mut *self.owed.lock().unwrap_or_else(PoisonError::into_inner));
+        for standing in [Standing::Expired, Standing::Revoked] {
+            let tokens = owed.iter().filter(|(_, owed)| *owed == standing);
+            let tokens: Vec<TokenId> = tokens.map(|(token, _)| *token).collect();
+            if !tokens.is_empty()
+                && database
+                    .end(&self.gate, tokens.clone(), standing, self.now())
+                    .await
+                    .is_err()
+            {
+                self.owe(&tokens, standing);
+            }
+        }
+    }
+
     /// Forgets what ended long ago, makes room, and writes down when grants were last used and `scopes` that were. To be
     /// done now and then.
     pub async fn sweep(&self, since: u32, scopes: Vec<ScopeUse>) {
@@ -184,19 +204,7 @@ impl Learned {
                 used.push((token, grant.used.get()));
             }
         });
-        let owed = std::mem::take(&mut *self.owed.lock().unwrap_or_else(PoisonError::into_inner));
-        for standing in [Standing::Expired, Standing::Revoked] {
-            let tokens = owed.iter().filter(|(_, owed)| *owed == standing);
-            let tokens: Vec<TokenId> = tokens.map(|(token, _)| *token).collect();
-            if !tokens.is_empty()
-                && database
-                    .end(&self.gate, tokens.clone(), standing, now)
-                    .await
-                    .is_err()
-            {
-                self.owe(&tokens, standing);
-            }
-        }
+        self.write_owed().await;
         if !used.is_empty() || !scopes.is_empty() {
             // The next sweep notes what this one could not.
             let _ = database.note_uses(&self.gate, used, scopes).await;

@@ -30,6 +30,8 @@ pub struct Learned {
     pub(super) left_out: AtomicBool,
     /// Ends that are not on disk yet.
     pub(super) owed: Mutex<Vec<(TokenId, Standing)>>,
+    /// Tokens that are taken for revoked, of which what ends with them is still looked up.
+    pub(super) revoking: Mutex<Vec<TokenId>>,
     pub(super) metrics: Arc<GateMetrics>,
     /// Tells other instances.
     pub(super) teller: Option<Teller>,
@@ -52,6 +54,7 @@ impl Learned {
             most: AtomicUsize::new(most),
             left_out: AtomicBool::new(false),
             owed: Mutex::default(),
+            revoking: Mutex::default(),
             metrics,
             teller: None,
         }

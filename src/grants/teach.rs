@@ -1,5 +1,7 @@
 //! Learning from what passes by: token answers, revocations, and a vendor that objects to what the gate had permitted.
 
+use std::sync::{MutexGuard, PoisonError};
+
 use super::lesson::{Conclusion, Expected, conclude};
 use super::scene::Scene;
 use super::{Answered, Grants, Inquiry, Learned};
@@ -125,10 +127,24 @@ impl Grants {
         }
     }
 
-    /// Ends a token that is taken for revoked where nobody can wait, in memory; on disk with the next sweep.
-    pub fn revoke_at_once(&self, token: TokenId) {
+    /// Takes a token for revoked: from now on no call is permitted by it. [`Grants::revoke`] ends what ends with it, or, if
+    /// that is cut off, [`Grants::end_revocations`].
+    pub fn begin_revoking(&self, token: TokenId) {
         self.learned.end_here(&[token], Standing::Revoked);
-        self.learned.owe(&[token], Standing::Revoked);
+        self.revoking().push(token);
+    }
+
+    /// Does what is left of revocations, when nobody begins one any more.
+    pub async fn end_revocations(&self) {
+        let left = std::mem::take(&mut *self.revoking());
+        for token in left {
+            self.revoke(token).await;
+        }
+    }
+
+    fn revoking(&self) -> MutexGuard<'_, Vec<TokenId>> {
+        let revoking = &self.learned.revoking;
+        revoking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends a token that the vendor has agreed to revoke, and all that end with it. No call that is decided after this is
@@ -150,6 +166,7 @@ impl Grants {
         for token in tokens {
             self.scene.ended(token, "revoked");
         }
+        self.revoking().retain(|begun| *begun != token);
     }
 
     /// Takes note of what the vendor has against a call that was permitted: the token may be at its end, or the catalogue

@@ -89,7 +89,7 @@ reasons! {
     /// No connection to the upstream could be made.
     UpstreamUnreachable = "upstream_unreachable", "check `upstream`, name resolution and the network";
     /// The upstream did not answer in time.
-    UpstreamTimeout = "upstream_timeout", "retry; see `limits.first_byte_secs`";
+    UpstreamTimeout = "upstream_timeout", "retry; see `limits.first_byte_secs` and `limits.answer_secs`";
     /// The upstream's answer is not HTTP that can be passed on.
     UpstreamInvalid = "upstream_invalid", "the upstream answered with something that is not HTTP; check `upstream`";
     /// A fault of the gate itself.

@@ -173,15 +173,15 @@ impl Revoking {
 
     fn spawn(&mut self) -> Option<JoinHandle<()>> {
         let (token, grants) = (self.token.take()?, Arc::clone(&self.grants));
+        // The program may be ending, and what is spawned now never run.
+        grants.begin_revoking(token);
         Some(tokio::spawn(async move { grants.revoke(token).await }))
     }
 }
 
 impl Drop for Revoking {
     fn drop(&mut self) {
-        if let Some(token) = self.token.filter(|_| self.gone) {
-            // The program may be ending, and what is spawned now never run.
-            self.grants.revoke_at_once(token);
+        if self.gone {
             self.spawn();
         }
     }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::snapshot::Limits;
 
-/// How far a body has come that streams from the app to the upstream.
+/// How far a body has come that streams from the app to the upstream, or from a file in which it waited.
 #[derive(Debug)]
 pub(super) struct Upload {
     begun: Instant,
@@ -95,7 +95,7 @@ impl Upload {
 /// Who was too late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Late {
-    /// The upstream did not answer, or took no more of the request.
+    /// The upstream did not answer, or took no more of the request; or all of it took too long, whoever was slow.
     Upstream,
     /// The app did not go on with the body.
     App,
@@ -145,7 +145,11 @@ impl<F: Future> Future for Waiting<F> {
                 return Poll::Ready(Err(Late::Upstream));
             };
             let (deadline, late) = upload.deadline(*this.first_byte, *this.body_idle);
-            let deadline = deadline.min(*this.until);
+            let (deadline, late) = if *this.until < deadline {
+                (*this.until, Late::Upstream)
+            } else {
+                (deadline, late)
+            };
             if deadline <= Instant::now() {
                 return Poll::Ready(Err(late));
             }

@@ -8,7 +8,7 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -34,6 +34,8 @@ const FILE: &str = "grants.db";
 pub struct Database {
     jobs: Option<SyncSender<Job>>,
     broken: Arc<AtomicBool>,
+    /// How many jobs the thread has done.
+    worked: Arc<AtomicU64>,
     /// Closed once the thread has ended.
     ended: Mutex<mpsc::Receiver<Infallible>>,
 }
@@ -81,25 +83,31 @@ impl Database {
             opened => opened?,
         };
         let broken = Arc::new(AtomicBool::new(false));
-        let mut keeper = Keeper {
+        let keeper = Keeper {
             path: path.clone(),
             connection,
             broken: Arc::clone(&broken),
         };
         let (jobs, queue) = mpsc::sync_channel::<Job>(QUEUE);
         let (at_end, ended) = mpsc::channel();
+        let worked = Arc::<AtomicU64>::default();
+        let counter = Arc::clone(&worked);
         std::thread::Builder::new()
             .name("grants-db".to_owned())
             .spawn(move || {
+                // Dropped after the keeper: closing the database is work, too.
                 let _at_end: mpsc::Sender<Infallible> = at_end;
+                let mut keeper = keeper;
                 while let Ok(job) = queue.recv() {
                     job(&mut keeper);
+                    counter.fetch_add(1, Ordering::Relaxed);
                 }
             })
             .map_err(|source| StoreError::Io { path, source })?;
         Ok(Self {
             jobs: Some(jobs),
             broken,
+            worked,
             ended: Mutex::new(ended),
         })
     }
@@ -161,10 +169,16 @@ impl Drop for Database {
         self.jobs = None;
         // It sends nothing: that its end of the channel goes is that it has ended, by a panic too.
         let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(PATIENCE) {
-            tracing::warn!(
-                "the database of grants does not answer, and nobody waits for it any more"
-            );
+        let mut worked = self.worked.load(Ordering::Relaxed);
+        while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(PATIENCE) {
+            let now = self.worked.load(Ordering::Relaxed);
+            if now == worked {
+                tracing::warn!(
+                    "the database of grants does not answer, and is not waited for any more"
+                );
+                return;
+            }
+            worked = now;
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::tls::{Fair, Stream};
 
-/// Has the next read of a connection ask the system, until it has or is told to stop.
+/// Has reads of a connection ask the system, until it is told to stop.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Look(Arc<AtomicBool>);
 
