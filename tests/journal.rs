@@ -53,6 +53,7 @@ fn a_call_leaves_a_decision_and_a_completion_that_say_everything() {
         .map(|r| r["event_kind"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(&kinds[..2], ["audit.started", "policy.loaded"]);
+    assert_eq!(gate.records()[0]["audit"]["guarantee"], "strict");
     assert_eq!(kinds.last().unwrap(), "audit.stopped");
     let decisions = gate.records_of("call.decision");
     let deny = &decisions[0];

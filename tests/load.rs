@@ -213,6 +213,11 @@ fn a_dead_portal_is_said_at_once_and_tried_again_until_it_answers() {
     until("the portal", || call().status == 200);
     assert!(shown("0"), "it closes by itself");
     assert_eq!(gate.stop().code(), Some(0));
+    let ends = gate.records_of("call.completion");
+    let untried = ends.iter().filter(|end| end["upstream_attempts"] == 0);
+    let untried: Vec<&Value> = untried.map(|end| &end["outcome"]).collect();
+    assert!(untried.len() > 10, "one call a second is tried: {ends:?}");
+    assert!(untried.iter().all(|outcome| *outcome == "not_forwarded"));
     let completions = gate.records_of("call.completion");
     let refused = completions
         .iter()
@@ -221,4 +226,91 @@ fn a_dead_portal_is_said_at_once_and_tried_again_until_it_answers() {
         refused.count() >= 25,
         "each call has its record, tried or not"
     );
+}
+
+/// What an upstream can do instead of answering, as the app and the journal are told.
+#[test]
+fn each_way_to_fail_has_its_words() {
+    let silent = Portal::scripted(|_| Reply::Hang(Vec::new()));
+    let other = Portal::scripted(|_| Reply::Last(b"SSH-2.0-OpenSSH\r\n\r\n".to_vec()));
+    let closes = Portal::scripted(|_| Reply::Last(Vec::new()));
+    // One that takes no more connections: its queue is full.
+    let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+    full.bind(&any.into()).unwrap();
+    full.listen(0).unwrap();
+    let busy = full.local_addr().unwrap().as_socket().unwrap();
+    let mut queued = Vec::new();
+    let patience = Duration::from_millis(100);
+    while let Ok(stream) = std::net::TcpStream::connect_timeout(&busy, patience) {
+        queued.push(stream);
+    }
+    let plain = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let no_tls = plain.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in plain.incoming().flatten() {
+            let _ = std::io::Write::write_all(&mut stream, b"220 no TLS here\r\n");
+        }
+    });
+    let http = |address: &dyn std::fmt::Display| format!("http://{address}");
+    for (what, upstream, status, reason, outcome) in [
+        (
+            "no such name",
+            "http://nobody.invalid".to_owned(),
+            502,
+            "upstream_unreachable",
+            "not_forwarded",
+        ),
+        (
+            "a full queue",
+            http(&busy),
+            504,
+            "upstream_timeout",
+            "not_forwarded",
+        ),
+        (
+            "no TLS",
+            format!("https://{no_tls}"),
+            502,
+            "upstream_unreachable",
+            "not_forwarded",
+        ),
+        (
+            "silence",
+            http(&silent.address),
+            504,
+            "upstream_timeout",
+            "timeout",
+        ),
+        (
+            "no HTTP",
+            http(&other.address),
+            502,
+            "upstream_invalid",
+            "reset",
+        ),
+        (
+            "an end",
+            http(&closes.address),
+            502,
+            "upstream_unreachable",
+            "reset",
+        ),
+    ] {
+        let mut gate = Setup::default()
+            .with(&format!("upstream = {upstream:?}"))
+            .with("allow_plain_upstream = true")
+            .grant("T1", &["crm"])
+            .section("[limits]\nconnect_secs = 1\nfirst_byte_secs = 2")
+            .start();
+        let answer = support::exchange(&gate.address, &request("T1")).unwrap();
+        assert_eq!((answer.status, answer.reason()), (status, reason), "{what}");
+        gate.stop();
+        let end = &gate.records_of("call.completion")[0];
+        assert_eq!(
+            (&end["outcome"], &end["response"]["status"]),
+            (&outcome.into(), &status.into()),
+            "{what}: {end}"
+        );
+    }
 }

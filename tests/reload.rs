@@ -386,6 +386,9 @@ fn a_shorter_grace_holds_at_once() {
         asked.elapsed() < std::time::Duration::from_secs(10),
         "the default is thirty"
     );
+    let ends = gate.records_of("call.completion");
+    let outcomes: Vec<&Value> = ends.iter().map(|end| &end["outcome"]).collect();
+    assert_eq!(outcomes, ["aborted"]);
 }
 
 /// A guarantee that was given does not change while the program runs.

@@ -65,6 +65,31 @@ fn f03_a_full_disk_stops_an_enforcing_gate_and_it_comes_back() {
     );
 }
 
+/// While there is still room, but not much, the log says so, and calls go on.
+#[test]
+fn a_disk_that_fills_up_is_said_in_time() {
+    let _turn = turn();
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let Some(_disk) = Mounted::tmpfs(&dir.path().join("var"), "16m") else {
+        return report("F03", "skipped: no small file system can be mounted here");
+    };
+    let portal = Portal::start();
+    let mut gate = Gate::start_in(&dir, &setup(&portal).section("[audit]\nreserve_mib = 2"));
+    let free = || metric(&gate, "grantgate_journal_disk_free_bytes");
+    until("looked at", Duration::from_secs(5), || free() > 8e6);
+    assert!(!gate.log().contains("is filling up"));
+    let taken = vec![0; free() as usize - (6 << 20)];
+    std::fs::write(gate.state_dir().join("filler"), taken).unwrap();
+    gate.wait_for_log("the journal's disk is filling up");
+    assert!(is_ready(&gate));
+    let load = Load::start(&Plan::of(&gate.address));
+    load.more(50);
+    let told = load.stop();
+    assert_eq!(told.answers(), told.of(200) + told.of(403));
+    assert!(metric(&gate, "grantgate_journal_commit_seconds_count") > 1.0);
+    gate.stop();
+}
+
 /// F03: how calls end that were under way when the disk filled up stands in the reserve, though the gate is killed then.
 #[test]
 fn f03_calls_under_way_have_their_ends_in_the_reserve() {

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::rig::{between, is_ready, nothing_unrecorded, report, setup, turn, until, verify};
+use crate::rig::{
+    between, is_ready, metric, nothing_unrecorded, report, setup, turn, until, verify,
+};
 use crate::support::gate::records;
 use crate::support::load::{Load, Plan};
 use crate::support::{Gate, Portal, exchange};
@@ -75,6 +77,7 @@ fn harmed(times: usize) {
             load.more(100);
             let told = load.stop();
             until("green", Duration::from_secs(2), || is_ready(&gate));
+            let counted = metric(&gate, "grantgate_journal_lost_records_total");
             gate.stop();
             calls += told.answers();
             assert_eq!(
@@ -91,6 +94,9 @@ fn harmed(times: usize) {
                 .sum();
             let last = records.last().unwrap()["seq"].as_u64().unwrap();
             let left = u64::try_from(records.len()).unwrap();
+            assert_eq!(counted, gaps as f64, "{what}: what wakes somebody");
+            let said = gate.log().contains("has lost records");
+            assert_eq!(said, gaps > 0, "{what}");
             match harmed {
                 Harmed::Moved => {
                     assert_eq!(gaps, 0, "what lies elsewhere is not lost");
