@@ -22,14 +22,18 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
 use crate::audit::OnAuditFailure;
 use crate::snapshot::{Gate, Route, Snapshot};
 use crate::telemetry::Metrics;
-use crate::tls::{Acceptor, Stream};
+use crate::tls::{Acceptor, Fair, Stream};
 
-/// For a request's head to arrive; an idle connection is closed after it.
+/// For a request's head to arrive, and for an answer to be taken; an idle connection is closed after it.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many connections there may be at once: what has descriptors set apart must not take those of calls.
+const CONNECTIONS: usize = 16;
 
 /// Whether calls can be served, and why not.
 #[derive(Debug)]
@@ -141,14 +145,17 @@ pub fn serve(
     health: Arc<Health>,
 ) -> io::Result<impl Future<Output = ()> + Send + 'static> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
     Ok(async move {
-        loop {
+        // Who finds no room waits in the system's queue; nobody closes a semaphore.
+        while let Ok(held) = Arc::clone(&room).acquire_owned().await {
             let Ok((stream, _)) = listener.accept().await else {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
             let (health, tls) = (Arc::clone(&health), tls.clone());
             tokio::spawn(async move {
+                let _held = held;
                 let stream = match &tls {
                     None => Stream::Plain(stream),
                     Some(tls) => match tokio::time::timeout(PATIENCE, tls.accept(stream)).await {
@@ -200,7 +207,10 @@ where
     let builder = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(
+            TokioIo::new(Fair::new(stream).with_patience(PATIENCE)),
+            service,
+        );
     // Whoever asks may hang up at any time.
     let _ = builder.await;
 }

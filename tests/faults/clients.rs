@@ -275,6 +275,29 @@ fn f17_a_flood_by_sixty_four() {
     a_flood(64, 10_000, 0.5);
 }
 
+/// Whoever holds the admin listener's connections takes none from calls.
+#[test]
+fn f24_admin_pages_take_no_descriptors_of_calls() {
+    let _turn = turn();
+    let portal = Portal::start();
+    let gate = setup(&portal).start();
+    assert_eq!(gate.admin("/healthz").status, 200);
+    let before = descriptors(gate.pid());
+    let held = connections(&gate.admin, 100);
+    let call = b"GET /rest/crm.deal.list HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer at-1\r\nconnection: close\r\n\r\n";
+    for _ in 0..200 {
+        assert_eq!(exchange(&gate.address, call).unwrap().status, 200);
+    }
+    let taken = descriptors(gate.pid()).saturating_sub(before);
+    assert!(taken < 40, "{taken}");
+    drop(held);
+    assert_eq!(gate.admin("/healthz").status, 200);
+    report(
+        "F24",
+        &format!("100 connections to the admin listener take {taken} descriptors"),
+    );
+}
+
 /// F24: without descriptors nothing burns, the journal goes on, and it comes back.
 #[test]
 fn f24_no_descriptors_left() {
