@@ -108,6 +108,9 @@ pub async fn handle(
         return Ok(respond::misdirected(&core, gate, &connection, arrival));
     }
     let (head, body) = request.into_parts();
+    if framing::head_bytes(&head) > snapshot.limits.head {
+        return Ok(respond::head_too_large(&core, gate, &connection, arrival));
+    }
     let (call, body) = match read::read(gate, &snapshot.limits, &core.budget, &head, body).await {
         Ok(read) => read,
         Err(unread) => return Ok(respond::unread(&core, gate, &connection, arrival, unread)),

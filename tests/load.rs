@@ -228,6 +228,31 @@ fn a_dead_portal_is_said_at_once_and_tried_again_until_it_answers() {
     );
 }
 
+#[test]
+fn a_head_may_be_as_large_as_is_said() {
+    let (portal, _, released) = holding();
+    released.store(true, Ordering::Release);
+    let mut gate = Setup::before(&portal.address)
+        .grant("T1", &["crm"])
+        .section("[limits]\nhead_kib = 32")
+        .start();
+    let call = |padding: usize| {
+        let field = format!("x: {}\r\n\r\n", "y".repeat(padding));
+        let text = String::from_utf8(request("T1")).unwrap();
+        let bytes = text.trim_end().to_owned() + "\r\n" + &field;
+        let answer = support::exchange(&gate.address, bytes.as_bytes()).unwrap();
+        (bytes.len(), answer.status)
+    };
+    let around = call(0).0;
+    assert_eq!(call((32 << 10) - around), (32 << 10, 200));
+    assert_eq!(call((32 << 10) - around + 1), ((32 << 10) + 1, 431));
+    // Beyond what the parser takes.
+    assert_eq!(call(200_000).1, 431);
+    gate.stop();
+    assert_eq!(gate.records_of("call.rejected").len(), 2);
+    assert_eq!(gate.records_of("call.decision").len(), 2);
+}
+
 /// What an upstream can do instead of answering, as the app and the journal are told.
 #[test]
 fn each_way_to_fail_has_its_words() {

@@ -36,6 +36,15 @@ const TARGET: Fault = Fault {
     detail: "the target has no path",
 };
 
+/// How large a head is that came by HTTP/1.1, in bytes: its lines with their ends (RFC 9112 section 2.1).
+pub(super) fn head_bytes(head: &Parts) -> usize {
+    let target = head.uri.path_and_query();
+    let target = target.map_or(0, |target| target.as_str().len());
+    let fields = head.headers.iter();
+    let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    head.method.as_str().len() + target + "  HTTP/1.1\r\n\r\n".len() + fields.sum::<usize>()
+}
+
 /// The first thing that is wrong with a request's framing and host, if any (RFC 9112 sections 3.2 and 6, RFC 9110
 /// section 7.8).
 pub fn check(head: &Parts, hosts: &[String]) -> Option<Fault> {

@@ -258,44 +258,36 @@ pub(super) fn unread(
     arrival: Arrival,
     unread: Unread,
 ) -> Answer {
-    let detail = match unread {
-        Unread::Broken => "the body's framing is broken, or the app went away within it",
-        Unread::Timeout => "the body did not go on in time",
+    let (status, detail) = match unread {
+        Unread::Broken => (
+            StatusCode::BAD_REQUEST,
+            "the body's framing is broken, or the app went away within it",
+        ),
+        Unread::Timeout => (
+            StatusCode::REQUEST_TIMEOUT,
+            "the body did not go on in time",
+        ),
     };
-    reject(
-        core,
-        gate,
-        connection,
-        arrival,
-        Reason::AmbiguousFraming,
-        detail,
-    );
     let fault = Fault {
         reason: Reason::AmbiguousFraming,
         detail,
     };
-    let refusal = Refusal {
-        reason: fault.reason,
-        fault: Some(fault),
-        missing: &[],
-        version: ApiVersion::Sole,
-        answer: AnswerShape::Usual,
-        credential: None,
+    turned_away(core, gate, connection, arrival, fault, Some(status))
+}
+
+/// Answers a request whose head is larger than the limit: the parser, which counts what it has when it looks, lets some pass.
+pub(super) fn head_too_large(
+    core: &Core,
+    gate: &Gate,
+    connection: &Connection,
+    arrival: Arrival,
+) -> Answer {
+    let fault = Fault {
+        reason: Reason::AmbiguousFraming,
+        detail: "the head is larger than `limits.head_kib`",
     };
-    let NativeAnswer {
-        content_type, body, ..
-    } = gate.vendor.refuse(&refusal);
-    let mut response = Response::new(AnswerBody::Gate(Some(Bytes::from(body)), None));
-    *response.status_mut() = match unread {
-        Unread::Timeout => StatusCode::REQUEST_TIMEOUT,
-        Unread::Broken => StatusCode::BAD_REQUEST,
-    };
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(REASON, HeaderValue::from_static(fault.reason.as_str()));
-    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    expose(gate, headers);
-    response
+    let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    turned_away(core, gate, connection, arrival, fault, Some(status))
 }
 
 /// Sends an app away that was let in under another `client_ca` than the gate's: it may come again (RFC 9110 section 15.5.20).
@@ -309,6 +301,19 @@ pub(super) fn misdirected(
         reason: Reason::HostUnknown,
         detail: "the connection was let in under another client_ca than the one that holds now",
     };
+    turned_away(core, gate, connection, arrival, fault, None)
+}
+
+/// Records, counts and answers a request that never became a call, by this status or the reason's own, and ends the
+/// connection.
+fn turned_away(
+    core: &Core,
+    gate: &Gate,
+    connection: &Connection,
+    arrival: Arrival,
+    fault: Fault,
+    status: Option<StatusCode>,
+) -> Answer {
     reject(core, gate, connection, arrival, fault.reason, fault.detail);
     let refusal = Refusal {
         reason: fault.reason,
@@ -319,6 +324,9 @@ pub(super) fn misdirected(
         credential: None,
     };
     let mut response = without_exchange(gate, &refusal);
+    if let Some(status) = status {
+        *response.status_mut() = status;
+    }
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(header::CONNECTION, close);
     response
