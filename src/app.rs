@@ -8,6 +8,7 @@ mod assemble;
 #[cfg(feature = "otlp")]
 pub mod collector;
 mod core;
+mod drain;
 mod hearing;
 mod learning;
 mod listen;
@@ -29,6 +30,7 @@ use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use drain::{Hurry, drain};
 use learning::Learning;
 use reload::Reloader;
 use upkeep::Upkeep;
@@ -234,12 +236,13 @@ where
         health.stopping();
         stop.send_replace(Stop::Drain);
         let grace = assembled.snapshots.load().limits.grace;
-        let patience = drain(grace, threads.drained(), abort_asked).await;
+        let hurry = Hurry::new(grace, abort_asked);
+        let hurry = drain(threads.drained(), hurry).await;
         admin.abort();
         if threads.is_one_lost() {
             return Err(AppError::CoreLost);
         }
-        Ok(patience)
+        Ok(hurry)
     });
     aborting.store(true, Ordering::Relaxed);
     stop.send_replace(Stop::Abort);
@@ -247,9 +250,13 @@ where
     turned_away(&journal, &metrics, &assembled.snapshots.load());
     runtime.block_on(upkeep.end(&assembled.snapshots.load_full()));
     // The cores are gone: what they left for the journal is queued, and the journal writes it before it closes.
-    let closed = journal.close(*result.as_ref().unwrap_or(&Duration::ZERO));
+    let (hurry, failed) = match result {
+        Ok(hurry) => (hurry, None),
+        Err(error) => (None, Some(error)),
+    };
+    let closed = runtime.block_on(journal.close(Hurry::come(hurry)));
     drop(state);
-    result?;
+    failed.map_or(Ok(()), Err)?;
     if !closed {
         return Err(AppError::JournalHangs);
     }
@@ -270,32 +277,6 @@ fn start_record<'r>(
         catalogues: gates
             .map(|gate| (gate.vendor.name(), gate.catalogue.version()))
             .collect(),
-    }
-}
-
-/// Waits until calls under way have ended, for as long as they may take or until it is asked for again; how long the journal
-/// may take beyond its deadline.
-async fn drain(
-    grace: Duration,
-    drained: impl Future<Output = ()>,
-    again: impl Future<Output = ()>,
-) -> Duration {
-    // A supervisor knows then that the silence is meant.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    tracing::info!(
-        grace_secs = grace.as_secs(),
-        "stopping: calls under way may end"
-    );
-    tokio::select! {
-        () = drained => grace,
-        () = tokio::time::sleep(grace) => {
-            tracing::warn!("the time for calls under way is over");
-            grace
-        }
-        () = again => {
-            tracing::warn!("asked again: stopping at once");
-            Duration::ZERO
-        }
     }
 }
 

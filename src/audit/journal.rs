@@ -1,9 +1,11 @@
 //! The journal as the program holds it: opened, appended to, closed in order.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::future::Future;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -225,19 +227,23 @@ fn open_sinks(
 }
 
 impl Journal {
-    /// Writes what is queued and closes the journal in order; false if its disk does not answer within its deadline and this
-    /// much longer. Who waits for a disk that hangs waits for ever.
-    pub fn close(mut self, patience: Duration) -> bool {
+    /// Writes what is queued and closes the journal in order; false if its disk does not answer within its deadline from when
+    /// `patience` is ready. Who waits for a disk that hangs waits for ever.
+    pub async fn close(mut self, patience: impl Future<Output = ()>) -> bool {
         self.inbox.close();
         let Some(writer) = self.writer.take() else {
             return true;
         };
-        let until = Instant::now() + self.deadline + patience;
+        let mut patience = pin!(patience);
+        let mut until = None;
         while !writer.is_finished() {
-            if Instant::now() > until {
+            if until.is_some_and(|until| Instant::now() > until) {
                 return false;
             }
-            std::thread::park_timeout(LOOK);
+            tokio::select! {
+                () = &mut patience, if until.is_none() => until = Some(Instant::now() + self.deadline),
+                () = tokio::time::sleep(LOOK) => {}
+            }
         }
         // A writer that panicked has said so already; there is nothing left to save.
         let _ = writer.join();

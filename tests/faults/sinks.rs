@@ -284,6 +284,35 @@ fn f20_a_disk_that_hangs_does_not_hold_the_end() {
     }
 }
 
+/// F20: who asks again when the calls have ended, and only the journal is waited for, waits no longer either.
+#[test]
+fn f20_asked_again_while_the_journal_closes() {
+    let _turn = turn();
+    let Some(rig) = Rig::start(false, "deadline_ms = 500") else {
+        return;
+    };
+    rig.ail(30_000, &[&rig.first()]);
+    until("a refusal", Duration::from_secs(10), || {
+        rig.load.told().of(503) > 0
+    });
+    let Rig { load, mut gate, .. } = rig;
+    load.stop();
+    gate.signal(rustix::process::Signal::TERM);
+    // The admin pages go when the calls have ended.
+    until("drained", Duration::from_secs(5), || {
+        std::net::TcpStream::connect(&gate.admin).is_err()
+    });
+    gate.signal(rustix::process::Signal::TERM);
+    let asked = std::time::Instant::now();
+    assert_eq!(gate.wait().code(), Some(1));
+    let took = asked.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    report(
+        "F20",
+        &format!("asked again while the journal closes: gone after {took:?}"),
+    );
+}
+
 /// The journal's disk hangs, and the database of grants may lie on it.
 fn ends_while_the_disk_hangs(with_grants: bool) {
     let Some(mut rig) = Rig::start(false, "deadline_ms = 500") else {
