@@ -60,7 +60,7 @@ fn f10_tiny_pieces_leave_time_for_others() {
     let gate = with_other(
         // The disk is not what is looked at: other tests press it.
         setup(&portal).section(
-            "[audit]\ndeadline_ms = 60000\n[limits]\nanswer_secs = 4\nanswer_idle_secs = 2",
+            "[audit]\nguarantee = \"durable\"\n[limits]\nanswer_secs = 4\nanswer_idle_secs = 2",
         ),
         &quick,
     );
